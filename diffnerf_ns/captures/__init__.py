@@ -1,0 +1,1 @@
+"""Posed RGB-D frames on disk, in nerfstudio's transforms.json layout."""
