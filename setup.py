@@ -1,4 +1,4 @@
-"""Only what pyproject.toml cannot say: every package below diffnerf_ns, plus method_configs under its installed name."""
+"""Only what pyproject.toml cannot say: all packages of diffnerf_ns, plus method_configs under its installed name."""
 
 from setuptools import find_packages, setup
 
