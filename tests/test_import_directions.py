@@ -1,0 +1,160 @@
+"""The table "Who may import whom" of docs/architecture.md, enforced by reading the imports of every file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGE = "diffnerf_ns"
+
+EVERYTHING = ("",)
+PURE = (
+    "diffnerf_ns.depth_units",
+    "diffnerf_ns.evaluation",
+    "diffnerf_ns.captures.sensor_noise",
+    "diffnerf_ns.captures.synthetic_room",
+)
+REFINEMENT = "diffnerf_ns.refinement"
+CAPTURES = "diffnerf_ns.captures"
+FIELD = "diffnerf_ns.field"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules under `prefix`, unless a longer prefix claims them; what of this project and which libraries they may use."""
+
+    prefix: str
+    of_project: tuple[str, ...]
+    libraries: tuple[str, ...]
+    never_of_project: tuple[str, ...] = ()
+
+
+ROOMS = (
+    # level 0: pure
+    *(Room(prefix, of_project=PURE, libraries=("torch", "numpy")) for prefix in PURE),
+    Room("diffnerf_ns.field.depth_losses", of_project=PURE, libraries=("torch", "numpy")),
+    # level 1: files
+    Room(
+        CAPTURES,
+        of_project=(*PURE, CAPTURES),
+        libraries=("torch", "numpy", "cv2", "PIL"),
+        never_of_project=(f"{CAPTURES}.dataparser",),
+    ),
+    Room(f"{REFINEMENT}.cache", of_project=(*PURE, CAPTURES, f"{REFINEMENT}.interface"), libraries=("torch", "numpy")),
+    # level 2: refiners
+    Room(
+        REFINEMENT,
+        of_project=(*PURE, REFINEMENT),
+        libraries=("torch", "numpy", "cv2", "diffusers"),
+        never_of_project=(f"{REFINEMENT}.stage",),
+    ),
+    # level 3: stage
+    Room(
+        f"{REFINEMENT}.stage",
+        of_project=(*PURE, CAPTURES, REFINEMENT),
+        libraries=("torch", "numpy", "rich"),
+        never_of_project=(f"{CAPTURES}.dataparser",),
+    ),
+    # level 4: data
+    *(
+        Room(
+            prefix,
+            of_project=(*PURE, CAPTURES, "diffnerf_ns.rgbd_dataset"),
+            libraries=("torch", "numpy", "cv2", "PIL", "nerfstudio"),
+        )
+        for prefix in (f"{CAPTURES}.dataparser", f"{CAPTURES}.dataparser_spec", "diffnerf_ns.rgbd_dataset")
+    ),
+    Room(
+        "diffnerf_ns.refined_datamanager",
+        of_project=(*PURE, CAPTURES, REFINEMENT, "diffnerf_ns.rgbd_dataset"),
+        libraries=EVERYTHING,
+    ),
+    # level 4: model
+    Room(FIELD, of_project=(*PURE, FIELD), libraries=EVERYTHING),
+    # level 5: wiring
+    Room("diffnerf_ns", of_project=(), libraries=()),
+    Room("diffnerf_ns.method_configs", of_project=EVERYTHING, libraries=EVERYTHING),
+    Room("diffnerf_ns.cli", of_project=EVERYTHING, libraries=EVERYTHING),
+    Room("scripts", of_project=EVERYTHING, libraries=EVERYTHING),
+)
+"""Every module stands in exactly one room: the one with the longest matching prefix."""
+
+
+def modules_of_project() -> dict[str, Path]:
+    modules = {}
+    for folder, prefix in (
+        ("diffnerf_ns", PACKAGE),
+        ("method_configs", f"{PACKAGE}.method_configs"),
+        ("scripts", "scripts"),
+    ):
+        for file in sorted((PROJECT / folder).rglob("*.py")):
+            parts = file.relative_to(PROJECT / folder).with_suffix("").parts
+            modules[".".join((prefix, *parts)).removesuffix(".__init__")] = file
+    return modules
+
+
+def is_under(module: str, prefixes: tuple[str, ...]) -> bool:
+    return any(prefix == "" or module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def room_of(module: str) -> Room:
+    return max((room for room in ROOMS if is_under(module, (room.prefix,))), key=lambda room: len(room.prefix))
+
+
+def imported_modules(source: str, known: set[str]) -> set[str]:
+    """What the source imports, wherever in it. `from a import b` counts as a.b if that is a module."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute in this project, so that this test can read them"
+            base = str(node.module)
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names}
+    return found
+
+
+def violations(module: str, source: str, known: set[str]) -> list[str]:
+    room = room_of(module)
+    found = []
+    for imported in sorted(imported_modules(source, known)):
+        library = imported.partition(".")[0]
+        if library in sys.stdlib_module_names or library == "typing_extensions":
+            continue
+        if library in (PACKAGE, "scripts"):
+            allowed = is_under(imported, room.of_project) and not is_under(imported, room.never_of_project)
+        else:
+            allowed = is_under(library, room.libraries)
+        if not allowed and imported not in (PACKAGE, module):
+            found.append(f"{module} imports {imported}")
+    return found
+
+
+MODULES = modules_of_project()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_in_the_direction_of_the_architecture(module: str) -> None:
+    assert violations(module, MODULES[module].read_text(), set(MODULES)) == [], "see the table in docs/architecture.md"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("diffnerf_ns.depth_units", "import cv2"),
+        ("diffnerf_ns.depth_units", "from diffnerf_ns.field import hash_grid"),
+        ("diffnerf_ns.refinement.hole_filter", "def late():\n    import nerfstudio"),
+        ("diffnerf_ns.refinement.stage", "from nerfstudio.data.datasets.base_dataset import InputDataset"),
+        ("diffnerf_ns.field.diffnerf_model", "from diffnerf_ns.refinement.stage import refine_frames"),
+        ("diffnerf_ns.field.diffnerf_model", "from diffnerf_ns import rgbd_dataset"),
+        ("diffnerf_ns.rgbd_dataset", "from diffnerf_ns.refinement import stage"),
+        ("diffnerf_ns.captures.capture_files", "from diffnerf_ns.captures.dataparser import DiffnerfDataParser"),
+    ],
+)
+def test_a_forbidden_import_is_noticed(module: str, source: str) -> None:
+    assert violations(module, source, set(MODULES)) != []
