@@ -26,7 +26,7 @@ FIELD = "diffnerf_ns.field"
 
 @dataclass(frozen=True)
 class Room:
-    """Modules under `prefix`, unless a longer prefix claims them; what of this project and which libraries they may use."""
+    """Modules under `prefix`, unless a longer prefix claims them; which modules of ours and libraries they may use."""
 
     prefix: str
     of_project: tuple[str, ...]
@@ -34,53 +34,35 @@ class Room:
     never_of_project: tuple[str, ...] = ()
 
 
+ARRAYS = ("torch", "numpy")
+IMAGES = ("cv2", "PIL")
+RGBD = "diffnerf_ns.rgbd_dataset"
+PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
+PARSER = f"{CAPTURES}.dataparser"
+STAGE = f"{REFINEMENT}.stage"
+DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
+
 ROOMS = (
     # level 0: pure
-    *(Room(prefix, of_project=PURE, libraries=("torch", "numpy")) for prefix in PURE),
-    Room("diffnerf_ns.field.depth_losses", of_project=PURE, libraries=("torch", "numpy")),
+    *(Room(prefix, PURE, ARRAYS) for prefix in (*PURE, f"{FIELD}.depth_losses")),
     # level 1: files
-    Room(
-        CAPTURES,
-        of_project=(*PURE, CAPTURES),
-        libraries=("torch", "numpy", "cv2", "PIL"),
-        never_of_project=(f"{CAPTURES}.dataparser",),
-    ),
-    Room(f"{REFINEMENT}.cache", of_project=(*PURE, CAPTURES, f"{REFINEMENT}.interface"), libraries=("torch", "numpy")),
+    Room(CAPTURES, (*PURE, CAPTURES), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
+    Room(f"{REFINEMENT}.cache", (*PURE, CAPTURES, f"{REFINEMENT}.interface"), ARRAYS, never_of_project=(PARSER,)),
     # level 2: refiners
-    Room(
-        REFINEMENT,
-        of_project=(*PURE, REFINEMENT),
-        libraries=("torch", "numpy", "cv2", "diffusers"),
-        never_of_project=(f"{REFINEMENT}.stage",),
-    ),
+    Room(REFINEMENT, (*PURE, REFINEMENT), (*ARRAYS, *IMAGES, "diffusers"), never_of_project=(STAGE,)),
     # level 3: stage
-    Room(
-        f"{REFINEMENT}.stage",
-        of_project=(*PURE, CAPTURES, REFINEMENT),
-        libraries=("torch", "numpy", "rich"),
-        never_of_project=(f"{CAPTURES}.dataparser",),
-    ),
+    Room(STAGE, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *IMAGES, "rich"), never_of_project=(PARSER,)),
     # level 4: data
-    *(
-        Room(
-            prefix,
-            of_project=(*PURE, CAPTURES, "diffnerf_ns.rgbd_dataset"),
-            libraries=("torch", "numpy", "cv2", "PIL", "nerfstudio"),
-        )
-        for prefix in (f"{CAPTURES}.dataparser", f"{CAPTURES}.dataparser_spec", "diffnerf_ns.rgbd_dataset")
-    ),
-    Room(
-        "diffnerf_ns.refined_datamanager",
-        of_project=(*PURE, CAPTURES, REFINEMENT, "diffnerf_ns.rgbd_dataset"),
-        libraries=EVERYTHING,
-    ),
+    *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio")) for prefix in DATA),
+    Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),
     # level 4: model
-    Room(FIELD, of_project=(*PURE, FIELD), libraries=EVERYTHING),
+    Room(FIELD, (*PURE, FIELD), EVERYTHING),
     # level 5: wiring
     Room("diffnerf_ns", of_project=(), libraries=()),
-    Room("diffnerf_ns.method_configs", of_project=EVERYTHING, libraries=EVERYTHING),
-    Room("diffnerf_ns.cli", of_project=EVERYTHING, libraries=EVERYTHING),
-    Room("scripts", of_project=EVERYTHING, libraries=EVERYTHING),
+    Room("diffnerf_ns.checked_trainer", (CAPTURES,), ("nerfstudio",)),
+    Room("diffnerf_ns.method_configs", EVERYTHING, EVERYTHING),
+    Room("diffnerf_ns.cli", EVERYTHING, EVERYTHING),
+    Room("scripts", EVERYTHING, EVERYTHING),
 )
 """Every module stands in exactly one room: the one with the longest matching prefix."""
 
