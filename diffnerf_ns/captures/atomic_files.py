@@ -8,6 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
+TEMPORARY_SUFFIX = ".part"
+"""Ends the names of files that are still being written."""
+
 
 def write_bytes_atomically(path: Path, content: bytes, durable: bool = False) -> None:
     """Writes a file so that a reader, a crash or a full disk never meets half of it.
@@ -19,7 +22,7 @@ def write_bytes_atomically(path: Path, content: bytes, durable: bool = False) ->
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)

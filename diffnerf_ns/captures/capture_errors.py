@@ -24,3 +24,7 @@ class CaptureError(ValueError):
 
     def __reduce__(self):
         return type(self), (self.file, self.field, self.problem, self.remedy)
+
+
+class CaptureWarning(UserWarning):
+    """A capture that can be used, but most likely not as its owner means it."""

@@ -1,17 +1,18 @@
 """Writes captures: posed RGB-D frames on disk, in nerfstudio's transforms.json layout.
 
-    ROOT/images/NAME.png        colour, 8 bit
-    ROOT/depth/NAME.png         sensor z-depth, 16-bit millimetres, 0 where missing
-    ROOT/depth_truth/NAME.png   exact or reference z-depth, the same way; read only for scoring
-    ROOT/transforms.json        cameras, poses, file names and splits; written last, so that its presence means "complete"
+ROOT/images/NAME.png        colour, 8 bit
+ROOT/depth/NAME.png         sensor z-depth, 16-bit millimetres, 0 where missing
+ROOT/depth_truth/NAME.png   exact or reference z-depth, the same way; read only for scoring
+ROOT/transforms.json        cameras, poses, file names and splits; written last: if it is there, all is
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def write_capture(
         "fl_y": intrinsics.fy,
         "cx": intrinsics.cx,
         "cy": intrinsics.cy,
-        **{key: 0.0 for key in ("k1", "k2", "p1", "p2")},
+        **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
         "depth_unit_scale_factor": METRES_PER_STORED_UNIT,
         "frames": list(entries.values()),
         **_split_filenames(splits, entries),
@@ -148,7 +149,7 @@ def _check_frame(frame: FrameToWrite, intrinsics: PinholeIntrinsics) -> None:
         raise ValueError(f"frame name {frame.name!r} is not a plain file stem")
     size = (intrinsics.height, intrinsics.width)
     if frame.image.shape != (*size, 3) or frame.image.dtype != np.uint8:
-        raise ValueError(f"frame {frame.name!r}: image is {frame.image.shape} {frame.image.dtype}, not {size + (3,)} uint8")
+        raise ValueError(f"frame {frame.name!r}: image is {frame.image.shape}, not {(*size, 3)} of uint8")
     for label, depth in (("depth_z_m", frame.depth_z_m), ("depth_truth_z_m", frame.depth_truth_z_m)):
         if depth is not None and depth.shape != size:
             raise ValueError(f"frame {frame.name!r}: {label} is {depth.shape}, not {size}")

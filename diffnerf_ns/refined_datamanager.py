@@ -1,0 +1,189 @@
+"""Where the two stages meet: the training split's depth is refined once, then sampled pixel by pixel with its sigma."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
+from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
+from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
+from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset
+from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSamplerConfig
+
+NO_REFINER = "none"
+
+
+@dataclass
+class RefinerConfig:
+    """How the training split's sensor depth is refined before training."""
+
+    model: str = "hole-filter"
+    """`hole-filter` (classical, no weights), `none` (sensor depth as it is), or the dotted path of a DepthRefiner."""
+    cache_dir: Path | None = None
+    """Folder for refined depth; None for $XDG_CACHE_HOME/diffnerf_ns, or ~/.cache/diffnerf_ns."""
+
+
+@dataclass
+class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
+    """A ray-based data manager whose rays know their pixel's refined depth and its uncertainty."""
+
+    _target: type = field(default_factory=lambda: RefinedDepthDataManager)
+    """Target class to instantiate."""
+    dataparser: AnnotatedDataParserUnion = field(default_factory=DiffnerfDataParserConfig)
+    """Specifies the dataparser used to unpack the data; any whose metadata holds `depth_filenames`."""
+    pixel_sampler: PixelSamplerConfig = field(default_factory=RGBDPixelSamplerConfig)
+    """Specifies the pixel sampler used to sample pixels from images."""
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
+    """How sensor depth is refined before training."""
+
+    def check_capture(self) -> None:
+        """Raises CaptureError if the capture cannot be trained on and evaluated. Writes nothing."""
+        if self.refiner.model != NO_REFINER:
+            load_refiner(self.refiner.model)
+        if self.data is not None:
+            self.dataparser.data = Path(self.data)
+        dataparser = self.dataparser.setup()
+        for split in ("train", "val"):
+            check_dataparser_outputs(dataparser.get_dataparser_outputs(split=split))
+
+
+class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
+    """Refines the training split at construction, in training only; each ray knows its depth and sigma.
+
+    `ray_bundle.metadata["depth_z"]` and `["depth_sigma"]` are the batch's `depth_image` and `depth_sigma`. Evaluation
+    depth is the sensor's in all cases.
+    """
+
+    config: RefinedDepthDataManagerConfig
+
+    def create_train_dataset(self) -> RGBDDataset:
+        """Reads the training split; in training, checks it and refines its depth."""
+        if self.test_mode == "val":
+            check_dataparser_outputs(self.train_dataparser_outputs)
+        dataset = super().create_train_dataset()
+        if self.test_mode == "val" and self.config.refiner.model != NO_REFINER:
+            self._refine(dataset)
+        self._place_on_device(dataset)
+        return dataset
+
+    def create_eval_dataset(self) -> RGBDDataset:
+        """Reads the evaluation split, with reference depth where there is any; its depth is never refined."""
+        dataset = RGBDDataset(
+            dataparser_outputs=self.dataparser.get_dataparser_outputs(split=self.test_split),
+            scale_factor=self.config.camera_res_scale_factor,
+            with_depth_truth=True,
+        )
+        self._place_on_device(dataset)
+        return dataset
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict]:
+        """The next batch of training rays, which know their pixels' depth and sigma."""
+        return _with_depth(*super().next_train(step))
+
+    def next_eval(self, step: int) -> tuple[RayBundle, dict]:
+        """The next batch of evaluation rays, which know their pixels' sensor depth and sigma."""
+        return _with_depth(*super().next_eval(step))
+
+    def _place_on_device(self, dataset: RGBDDataset) -> None:
+        if self.config.images_on_gpu:
+            kept = [key for key in dataset.exclude_batch_keys_from_device if not key.startswith("depth_")]
+            dataset.exclude_batch_keys_from_device = kept
+
+    def _refine(self, dataset: RGBDDataset) -> None:
+        """Fills the cache (one process per machine does; the others wait) and lets the dataset read from it."""
+        frames = stage_frames(self.train_dataparser_outputs)
+        cache = RefinementCache(self.config.refiner.cache_dir or default_cache_dir())
+        refiner = load_refiner(self.config.refiner.model)
+        if self.local_rank != 0:
+            _wait_for_others()
+        keys = refine_frames(frames, refiner, cache, str(Path(self.get_datapath()).resolve()), CONSOLE).keys
+        if self.local_rank == 0:
+            _wait_for_others()
+
+        def read_refined(index: int) -> DepthAndSigma:
+            found = cache.load(keys[index])
+            if found is None:
+                raise CaptureError(
+                    cache.file_of(keys[index]),
+                    "refined depth",
+                    f"was removed or damaged while training ({frames[index].name})",
+                    "Start again: it is refined anew.",
+                )
+            return found[0], found[1]
+
+        dataset.refined_depth = read_refined
+
+
+def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
+    """A dataparser's frames as stage 1 takes them: poses in metres."""
+    unit = float(outputs.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+    cameras = outputs.cameras
+    intrinsics = cameras.get_intrinsics_matrices().double().numpy()
+    frames = []
+    for index, (files, image) in enumerate(zip(_rgbd_files(outputs), outputs.image_filenames, strict=True)):
+        pose = np.eye(4)
+        pose[:3] = cameras.camera_to_worlds[index].double().numpy()
+        pose[:3, 3] /= outputs.dataparser_scale
+        frames.append(
+            StageFrame(
+                name=str(image),
+                image_file=image,
+                depth_file=files.depth_file,
+                metres_per_unit=unit,
+                width=files.width,
+                height=files.height,
+                intrinsics=intrinsics[index],
+                camera_to_world=pose,
+            )
+        )
+    return frames
+
+
+def check_dataparser_outputs(outputs: DataparserOutputs) -> None:
+    """Raises CaptureError for files that cannot be trained on, whichever dataparser found them."""
+    truth = outputs.metadata.get("depth_truth_filenames") or ()
+    for file in truth:
+        if file is not None and not Path(file).is_file():
+            raise CaptureError(
+                file, "reference depth", "there is no such file", "Restore it, or name another reference folder."
+            )
+    if outputs.metadata.get("depth_filenames"):
+        unit = float(outputs.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+        check_frame_files(_rgbd_files(outputs), unit)
+
+
+def _rgbd_files(outputs: DataparserOutputs) -> list[RgbdFiles]:
+    widths, heights = outputs.cameras.width.flatten().tolist(), outputs.cameras.height.flatten().tolist()
+    return [
+        RgbdFiles(Path(image), Path(depth), int(width), int(height))
+        for image, depth, width, height in zip(
+            outputs.image_filenames, outputs.metadata["depth_filenames"], widths, heights, strict=True
+        )
+    ]
+
+
+def _with_depth(ray_bundle: RayBundle, batch: dict) -> tuple[RayBundle, dict]:
+    device = ray_bundle.origins.device
+    ray_bundle.metadata["depth_z"] = batch["depth_image"].to(device)
+    ray_bundle.metadata["depth_sigma"] = batch["depth_sigma"].to(device)
+    return ray_bundle, batch
+
+
+def _wait_for_others() -> None:
+    if dist.is_available() and dist.is_initialized():
+        on_gpu = dist.get_backend() == "nccl"
+        dist.barrier(device_ids=[torch.cuda.current_device()] if on_gpu else None)

@@ -1,0 +1,229 @@
+"""Runs a depth refiner over a capture: once, visibly, and never again for the same inputs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diffnerf_ns.captures.atomic_files import content_hash
+from diffnerf_ns.captures.depth_files import depth_file_size, read_depth_z_m
+from diffnerf_ns.captures.depth_resampling import resample_depth
+from diffnerf_ns.captures.image_files import read_image
+from diffnerf_ns.refinement.cache import Manifest, RefinementCache
+from diffnerf_ns.refinement.hole_filter import HoleFilter
+from diffnerf_ns.refinement.interface import DepthRefiner, RefinedDepth, RefinerFrame
+
+BATCH = 16
+"""Frames handed to the refiner at a time; between batches, what another process finished is skipped."""
+
+POSE_DECIMALS = 5
+"""Digits of a relative pose (metres) that make a difference to the cache."""
+
+
+@dataclass(frozen=True)
+class StageFrame:
+    """One posed RGB-D frame by its files."""
+
+    name: str
+    """For messages and manifests; unique."""
+    image_file: Path
+    """Colour."""
+    depth_file: Path
+    """Sensor depth of the same view; its size may differ from the image's."""
+    metres_per_unit: float
+    """Metres per unit that the depth file stores."""
+    width: int
+    """Columns of the image for which the intrinsics hold, pixels."""
+    height: int
+    """Rows of that image, pixels."""
+    intrinsics: npt.NDArray[np.float64]
+    """Pinhole matrix [3, 3], pixels."""
+    camera_to_world: npt.NDArray[np.float64]
+    """Rigid pose [4, 4], metres, OpenGL axes."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What stage 1 did, and where its results are."""
+
+    keys: list[str]
+    """Cache key of each frame, in the order given."""
+    refined_count: int
+    """Frames that were refined now; the others were in the cache."""
+    seconds: float
+    """Wall time."""
+    summary: str
+    """One line for people."""
+
+
+def load_refiner(model: str) -> DepthRefiner:
+    """The refiner of that name.
+
+    Args:
+        model: "hole-filter", or the dotted path of a `DepthRefiner` class or factory without arguments.
+    """
+    if model == "hole-filter":
+        return HoleFilter()
+    module_name, _, attribute = model.replace(":", ".").rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"refiner model {model!r} cannot be loaded ({error}): give hole-filter, none, or the dotted path of a "
+            "DepthRefiner, e.g. my_package.my_module.MyRefiner"
+        ) from error
+    refiner = factory()
+    if lacking := [name for name in ("fingerprint", "context", "refine") if not callable(getattr(refiner, name, None))]:
+        raise ValueError(f"refiner model {model!r} is no DepthRefiner: it lacks {', '.join(lacking)}")
+    return refiner
+
+
+def refine_frames(
+    frames: Sequence[StageFrame],
+    refiner: DepthRefiner,
+    cache: RefinementCache,
+    capture: str,
+    console: Console | None = None,
+) -> StageResult:
+    """Makes sure that the cache holds refined depth for all frames. Killed and started again, it goes on where it was.
+
+    Args:
+        frames: the training split.
+        refiner: what to refine with.
+        cache: where results are looked up and stored.
+        capture: the capture's folder, for the manifest.
+        console: where to show progress and the result; a new one on standard output by default.
+    """
+    start = time.perf_counter()
+    console = console or Console()
+    refiner_frames = [refiner_frame(frame) for frame in frames]
+    keys = frame_keys(frames, refiner_frames, refiner)
+    with _pool() as pool:
+        infos = dict(zip(keys, pool.map(cache.read_info, keys), strict=True))
+    todo = [index for index, key in enumerate(keys) if infos[key] is None]
+    refined_count = 0
+    with _progress(console, disable=not todo) as progress:
+        task = progress.add_task("Refining depth", total=len(todo), rate="")
+        for batch in (todo[first : first + BATCH] for first in range(0, len(todo), BATCH)):
+            infos |= {keys[index]: cache.read_info(keys[index]) for index in batch}
+            wanted = [index for index in batch if infos[keys[index]] is None]
+            progress.advance(task, len(batch) - len(wanted))
+            for index, refined in zip(wanted, refiner.refine(refiner_frames, wanted), strict=True):
+                infos[keys[index]] = _store(cache, keys[index], refiner_frames[index], refined)
+                refined_count += 1
+                rate = refined_count / (time.perf_counter() - start)
+                progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
+    cache.write_manifest(
+        Manifest(capture, refiner.fingerprint(), {f.name: key for f, key in zip(frames, keys, strict=True)})
+    )
+    seconds = time.perf_counter() - start
+    summary = _summary([infos[key] for key in keys], refined_count, seconds)
+    console.print(summary, highlight=False)
+    return StageResult(keys, refined_count, seconds, summary)
+
+
+def refiner_frame(frame: StageFrame) -> RefinerFrame:
+    """The frame as refiners see it: image and depth at one size, the smaller of the two."""
+    depth_width, depth_height = depth_file_size(frame.depth_file)
+    width, height = min((depth_width, depth_height), (frame.width, frame.height))
+    scale = np.diag([width / frame.width, height / frame.height, 1.0])
+
+    def read_depth_z_m_at_size() -> npt.NDArray[np.float32]:
+        return resample_depth(read_depth_z_m(frame.depth_file, frame.metres_per_unit), width, height)
+
+    return RefinerFrame(
+        name=frame.name,
+        width=width,
+        height=height,
+        intrinsics=scale @ frame.intrinsics,
+        camera_to_world=frame.camera_to_world,
+        read_image=partial(read_image, frame.image_file, width, height),
+        read_depth_z_m=read_depth_z_m_at_size,
+    )
+
+
+def frame_keys(
+    frames: Sequence[StageFrame], refiner_frames: Sequence[RefinerFrame], refiner: DepthRefiner
+) -> list[str]:
+    """Names each frame's result by everything it depends on: its pixels, what it looks at in other frames, the refiner.
+
+    Poses count only relative to each other, so moving the whole capture changes nothing.
+    """
+    with _pool() as pool:
+        contents = list(pool.map(_frame_content, frames, refiner_frames))
+    fingerprint = refiner.fingerprint()
+    keys = []
+    for index, frame in enumerate(frames):
+        seen = []
+        for other in refiner.context(refiner_frames, index):
+            relative = np.linalg.inv(frame.camera_to_world) @ frames[other].camera_to_world
+            seen += [contents[other], (np.round(relative, POSE_DECIMALS) + 0.0).tobytes()]
+        keys.append(content_hash(fingerprint, contents[index], *seen))
+    return keys
+
+
+def _frame_content(frame: StageFrame, seen: RefinerFrame) -> str:
+    camera = f"{seen.width} {seen.height} {np.round(seen.intrinsics, 3).tolist()} {frame.metres_per_unit:.6g}"
+    return content_hash(camera, frame.image_file.read_bytes(), frame.depth_file.read_bytes(), frame.depth_file.suffix)
+
+
+def _store(cache: RefinementCache, key: str, frame: RefinerFrame, refined: RefinedDepth) -> dict[str, Any]:
+    if refined.depth_z_m.shape != (frame.height, frame.width):
+        raise ValueError(
+            f"refined depth of {frame.name} is {refined.depth_z_m.shape}, its frame ({frame.height}, {frame.width})"
+        )
+    info = _measure(frame.read_depth_z_m(), refined)
+    cache.save(key, (refined.depth_z_m, refined.sigma_z_m, refined.provenance), info)
+    return info
+
+
+def _measure(sensor_z_m: npt.NDArray[np.float32], refined: RefinedDepth) -> dict[str, Any]:
+    known, both = refined.depth_z_m > 0, (refined.depth_z_m > 0) & (sensor_z_m > 0)
+    correction = np.abs(refined.depth_z_m - sensor_z_m)[both]
+    return {
+        "holes_before": float((sensor_z_m == 0).mean()),
+        "holes_after": float((~known).mean()),
+        "mean_correction_m": float(correction.mean()) if both.any() else 0.0,
+        "sigma_quantiles_m": np.quantile(refined.sigma_z_m[known], (0.1, 0.5, 0.9)).tolist() if known.any() else None,
+    }
+
+
+def _summary(infos: Sequence[Mapping[str, Any]], refined_count: int, seconds: float) -> str:
+    holes_before, holes_after, correction = (
+        float(np.mean([info[name] for info in infos])) for name in ("holes_before", "holes_after", "mean_correction_m")
+    )
+    quantiles = [info["sigma_quantiles_m"] for info in infos if info["sigma_quantiles_m"]]
+    sigma = " / ".join(f"{1000 * q:.1f}" for q in np.mean(quantiles, axis=0)) if quantiles else "none"
+    return (
+        f"Refined depth: {len(infos)} frames ({refined_count} now, {len(infos) - refined_count} from the cache) in "
+        f"{seconds:.1f} s; holes {holes_before:.1%} -> {holes_after:.1%}; mean correction {1000 * correction:.1f} mm; "
+        f"sigma {sigma} mm (10 / 50 / 90 %)"
+    )
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+
+
+def _progress(console: Console, disable: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=disable,
+    )

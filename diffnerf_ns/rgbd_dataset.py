@@ -1,0 +1,152 @@
+"""Images with metric depth: what a dataparser found on disk, as the batch that the model trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.captures.depth_files import read_depth_z_m
+from diffnerf_ns.captures.depth_resampling import resample_depth, resample_nearest
+from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
+
+DepthAndSigma = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""depth_z_m and sigma_z_m [height, width]."""
+
+BOX_FRAMES = 128
+"""Frames whose depth stands for all when the scene box is fitted."""
+
+BOX_PIXELS_PER_FRAME = 800
+"""Pixels of such a frame that are unprojected."""
+
+BOX_QUANTILE = 0.002
+"""Share of the points beyond each face of the box that count as outliers."""
+
+BOX_MARGIN = 0.05
+"""Margin around the points on each side, as a share of the box's extent."""
+
+BOX_MARGIN_M = 0.1
+"""Smallest margin on each side, metres."""
+
+
+class RGBDDataset(InputDataset):
+    """Items with `depth_image`, `depth_sigma` and, on demand, `depth_truth` [height, width, 1], scene units.
+
+    Works with every dataparser whose metadata holds `depth_filenames` (and optionally `depth_unit_scale_factor` and
+    `depth_truth_filenames`). Depth may be of another size than the image, as long as both show the same view.
+
+    Args:
+        dataparser_outputs: description of where and how to read input images.
+        scale_factor: how much to scale images, masks and depth by.
+        with_depth_truth: whether items carry reference depth where there is any; meant for evaluation.
+    """
+
+    def __init__(
+        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, with_depth_truth: bool = False
+    ) -> None:
+        super().__init__(dataparser_outputs, scale_factor)
+        self.exclude_batch_keys_from_device = [
+            *InputDataset.exclude_batch_keys_from_device,
+            *("depth_image", "depth_sigma", "depth_truth"),
+        ]
+        depth_files = self.metadata.get("depth_filenames")
+        if not depth_files:
+            raise CaptureError(
+                dataparser_outputs.image_filenames[0].parent if dataparser_outputs.image_filenames else Path("."),
+                "depth_filenames",
+                "the dataparser found images but no depth",
+                "Add depth to the capture, or train a method that needs none, e.g. nerfacto.",
+            )
+        self.depth_files: list[Path] = list(depth_files)
+        self.metres_per_unit = float(self.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+        truth_files: Sequence[Path | None] | None = self.metadata.get("depth_truth_filenames")
+        self.truth_files = truth_files if with_depth_truth else None
+        self.refined_depth: Callable[[int], DepthAndSigma] | None = None
+        """Gives refined depth_z_m and sigma_z_m for an image index; None for what the sensor measured."""
+        self.metadata["dataparser_scale"] = self.scene_units_per_metre
+        self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
+        self.scene_box = self._fit_scene_box()
+
+    @property
+    def scene_units_per_metre(self) -> float:
+        """The dataparser's scale."""
+        return float(self._dataparser_outputs.dataparser_scale)
+
+    def get_metadata(self, data: dict) -> dict:
+        index = int(data["image_idx"])
+        height, width = data["image"].shape[:2]
+        depth_z_m, sigma_z_m = self.depth_and_sigma(index)
+        items = {
+            "depth_image": self._to_scene(resample_depth(depth_z_m, width, height)),
+            "depth_sigma": self._to_scene(resample_nearest(sigma_z_m, width, height)),
+        }
+        if self.truth_files is not None:
+            items["depth_truth"] = self._to_scene(self._truth_z_m(index, width, height))
+        return items
+
+    def sensor_depth_z_m(self, index: int) -> npt.NDArray[np.float32]:
+        """What the sensor measured, metres, at the size that the file has."""
+        return read_depth_z_m(self.depth_files[index], self.metres_per_unit)
+
+    def depth_and_sigma(self, index: int) -> DepthAndSigma:
+        """Refined depth where there is any, else the sensor's; metres, at the size that either has."""
+        if self.refined_depth is not None:
+            return self.refined_depth(index)
+        depth_z_m = self.sensor_depth_z_m(index)
+        return depth_z_m, sensor_sigma_z_m(depth_z_m)
+
+    def _truth_z_m(self, index: int, width: int, height: int) -> npt.NDArray[np.float32]:
+        assert self.truth_files is not None
+        file = self.truth_files[index]
+        if file is None:
+            return np.zeros((height, width), np.float32)
+        return resample_depth(read_depth_z_m(file, self.metres_per_unit), width, height)
+
+    def _to_scene(self, length_m: npt.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(scene_from_metres(length_m, self.scene_units_per_metre))[..., None].float()
+
+    def _fit_scene_box(self) -> SceneBox:
+        """Encloses the cameras and what their sensors saw, scene units; the dataparser's box where there is no depth.
+
+        Reads sensor depth whether or not refined depth is used, so that all commands see the same box. Files that are
+        gone are passed over: rendering a trained scene needs no depth.
+        """
+        count = len(self.depth_files)
+        indices = np.unique(np.linspace(0, count - 1, min(count, BOX_FRAMES)).round().astype(int))
+        points = [self._unproject(int(i)) for i in indices if self.depth_files[i].is_file()]
+        if not points or not sum(map(len, points)):
+            return self.scene_box
+        cloud = torch.cat(points)
+        centres = self.cameras.camera_to_worlds[:, :3, 3].cpu()
+        rank = round(BOX_QUANTILE * (len(cloud) - 1))
+        ordered = cloud.sort(dim=0).values
+        lowest = torch.minimum(ordered[rank], centres.amin(dim=0))
+        highest = torch.maximum(ordered[len(cloud) - 1 - rank], centres.amax(dim=0))
+        margin = (BOX_MARGIN * (highest - lowest)).clamp(min=BOX_MARGIN_M * self.scene_units_per_metre)
+        return SceneBox(aabb=torch.stack([lowest - margin, highest + margin]))
+
+    def _unproject(self, index: int) -> Tensor:
+        """A regular sample of the valid pixels of one frame as points [n, 3], scene units."""
+        depth_z_m = self.sensor_depth_z_m(index)
+        height, width = depth_z_m.shape
+        step = max(1, round((height * width / BOX_PIXELS_PER_FRAME) ** 0.5))
+        row, column = np.nonzero(depth_z_m[step // 2 :: step, step // 2 :: step])
+        row, column = row * step + step // 2, column * step + step // 2
+        if not len(row):
+            return torch.empty(0, 3)
+        camera = self.cameras[index : index + 1]
+        scale = torch.tensor([int(camera.height.item()) / height, int(camera.width.item()) / width])
+        rays = camera.generate_rays(
+            camera_indices=torch.zeros(len(row), 1, dtype=torch.long),
+            coords=(torch.from_numpy(np.stack([row, column], axis=1)).float() + 0.5) * scale,
+        )
+        depth_z = torch.from_numpy(scene_from_metres(depth_z_m[row, column], self.scene_units_per_metre))[:, None]
+        return rays.origins + rays.directions * ray_length_from_z(depth_z, rays.metadata["directions_norm"])
