@@ -68,6 +68,10 @@ class StageResult:
     """One line for people."""
 
 
+class RefinerNotFoundError(ValueError):
+    """The name of a refiner that leads to none."""
+
+
 def load_refiner(model: str) -> DepthRefiner:
     """The refiner of that name.
 
@@ -80,13 +84,13 @@ def load_refiner(model: str) -> DepthRefiner:
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
+        raise RefinerNotFoundError(
             f"refiner model {model!r} cannot be loaded ({error}): give hole-filter, none, or the dotted path of a "
             "DepthRefiner, e.g. my_package.my_module.MyRefiner"
         ) from error
     refiner = factory()
     if lacking := [name for name in ("fingerprint", "context", "refine") if not callable(getattr(refiner, name, None))]:
-        raise ValueError(f"refiner model {model!r} is no DepthRefiner: it lacks {', '.join(lacking)}")
+        raise RefinerNotFoundError(f"refiner model {model!r} is no DepthRefiner: it lacks {', '.join(lacking)}")
     return refiner
 
 

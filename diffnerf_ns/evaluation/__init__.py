@@ -1,0 +1,1 @@
+"""How good a result is, in units that mean something."""
