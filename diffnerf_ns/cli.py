@@ -74,9 +74,8 @@ def main(arguments: Sequence[str]) -> None:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        ("usage: diffnerf COMMAND [OPTIONS]", "", *lines, "", "diffnerf COMMAND --help explains a command.")
-    )
+    usage, hint = "usage: diffnerf COMMAND [OPTIONS]", "diffnerf COMMAND --help explains a command."
+    return "\n".join((usage, "", *lines, "", hint))
 
 
 def _load_make_room() -> tuple[type, Callable[[Any], None]]:
@@ -122,14 +121,13 @@ def _manage_cache(options: ManageCache) -> None:
         for manifest in cache.manifests():
             present = [file for key in manifest.keys.values() if (file := cache.file_of(key)).exists()]
             size = sum(file.stat().st_size for file in present) / 1e6
-            print(
-                f"  {manifest.capture}: {len(present)} of {len(manifest.keys)} frames, {size:.1f} MB, {manifest.refiner}"
-            )
+            share = f"{len(present)} of {len(manifest.keys)} frames, {size:.1f} MB"
+            print(f"  {manifest.capture}: {share}, {manifest.refiner}")
 
 
 COMMANDS = {
     "make-room": Command(
-        "Write a furnished room as a capture, with a noisy depth sensor and exact depth.", _load_make_room
+        "Write a furnished room as a capture: images, noisy sensor depth, exact depth.", _load_make_room
     ),
     "refine": Command(
         "Refine a capture's depth into a new capture that any tool can read.", lambda: (RefineCapture, _refine)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +82,16 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
             self._refine(dataset)
         self._place_on_device(dataset)
         return dataset
+
+    def setup_train(self) -> None:
+        """Loads the training images."""
+        with _fitting_worker_count():
+            super().setup_train()
+
+    def setup_eval(self) -> None:
+        """Loads the evaluation images."""
+        with _fitting_worker_count():
+            super().setup_eval()
 
     def create_eval_dataset(self) -> RGBDDataset:
         """Reads the evaluation split, with reference depth where there is any; its depth is never refined."""
@@ -181,6 +194,14 @@ def _with_depth(ray_bundle: RayBundle, batch: dict) -> tuple[RayBundle, dict]:
     ray_bundle.metadata["depth_z"] = batch["depth_image"].to(device)
     ray_bundle.metadata["depth_sigma"] = batch["depth_sigma"].to(device)
     return ray_bundle, batch
+
+
+@contextmanager
+def _fitting_worker_count() -> Iterator[None]:
+    """Silences torch's warning on small machines: nerfstudio asks its loaders for workers, but never starts any."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 def _wait_for_others() -> None:

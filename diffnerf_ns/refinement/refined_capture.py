@@ -21,7 +21,7 @@ from diffnerf_ns.refinement.stage import StageFrame, refine_frames
 METRES_PER_SIGMA_UNIT = 1e-4
 """Metres per unit of the sigma files: tenths of a millimetre."""
 
-COPIED_KEYS = ("file_path", "mask_path", "depth_truth_file_path")
+COPIED_KEYS = ("file_path", "mask_path")
 """Files of a frame that are taken over unchanged."""
 
 
@@ -82,10 +82,13 @@ def _write_frame(
             raise CaptureError(cache.file_of(key), "refined depth", "was removed or damaged", "Start again.")
         depth_z_m, sigma_z_m, _ = found
         entry["depth_sigma_file_path"] = str(Path("depth_sigma") / stem)
-        write_depth_png(
-            out / entry["depth_sigma_file_path"], sigma_z_m * (METRES_PER_STORED_UNIT / METRES_PER_SIGMA_UNIT)
-        )
+        levels_per_metre = METRES_PER_STORED_UNIT / METRES_PER_SIGMA_UNIT
+        write_depth_png(out / entry["depth_sigma_file_path"], sigma_z_m * levels_per_metre)
     write_depth_png(out / entry["depth_file_path"], depth_z_m)
+    if truth := frame.entry.get("depth_truth_file_path"):
+        entry["depth_truth_file_path"] = str(Path("depth_truth") / stem)
+        truth_z_m = read_depth_z_m(capture.folder / truth, capture.metres_per_unit)
+        write_depth_png(out / entry["depth_truth_file_path"], truth_z_m)
     return entry
 
 
@@ -112,9 +115,8 @@ def _path_inside(file_path: str) -> Path:
     path = Path(file_path)
     if path.is_absolute():
         return Path(path.name)
-    return Path(*(part for part in path.parts if part != "..")).relative_to(
-        "images" if path.parts[0] == "images" else ""
-    )
+    inside = [part for part in path.parts if part != ".."]
+    return Path(*inside[1:]) if len(inside) > 1 and inside[0] == "images" else Path(*inside)
 
 
 def _stage_frame(frame: CaptureFrame, metres_per_unit: float) -> StageFrame:
