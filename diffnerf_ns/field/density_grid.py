@@ -1,0 +1,70 @@
+"""What the field has learned about where matter is, on a coarse grid: it proposes where a ray's samples go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from diffnerf_ns.field.volume_rendering import midpoints, render_weights, sample_from_histogram, stratified
+
+
+def spread(weights: Tensor) -> Tensor:
+    """Weights [N, S] widened to their neighbours, so that a surface between two look-ups is not passed over."""
+    padded = torch.nn.functional.pad(weights, (1, 1))
+    larger = torch.maximum(padded[:, 1:], padded[:, :-1])
+    return 0.5 * (larger[:, 1:] + larger[:, :-1])
+
+
+class DensityGrid(nn.Module):
+    """Density per cell of a cube, in 1 / scene unit, followed by an exponential maximum of the field's own density.
+
+    A cell starts as "maybe": dense enough to be sampled, not enough to hide what lies behind.
+
+    Args:
+        aabb: [2, 3] corners of the scene box in scene units.
+        resolution: cells along each axis.
+    """
+
+    aabb: Tensor
+    density: Tensor
+
+    def __init__(self, aabb: Tensor, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.register_buffer("aabb", aabb.clone())
+        diagonal = float((aabb[1] - aabb[0]).norm())
+        self.register_buffer("density", torch.full((resolution**3,), 1.0 / diagonal))
+
+    def cell_index(self, positions: Tensor) -> Tensor:
+        """Flat cell index of positions [..., 3] in scene units; positions outside fall into the nearest cell."""
+        scaled = (positions - self.aabb[0]) * (self.resolution / (self.aabb[1] - self.aabb[0]))
+        cell = scaled.long().clamp_(0, self.resolution - 1)
+        return (cell[..., 0] * self.resolution + cell[..., 1]) * self.resolution + cell[..., 2]
+
+    @torch.no_grad()
+    def propose(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, steps: int, count: int) -> Tensor:
+        """`count` sorted ray lengths [N, count] where the grid expects the ray to end, from `steps` look-ups a ray."""
+        jitter = self.training
+        edges = torch.cat([near, stratified(near, far, steps, jitter), far], dim=-1)
+        positions = origins[:, None, :] + directions[:, None, :] * midpoints(edges)[..., None]
+        weights = render_weights(self.density[self.cell_index(positions)], edges)
+        return sample_from_histogram(edges, spread(weights) + 0.01 / steps, count, jitter)
+
+    @torch.no_grad()
+    def observe(self, positions: Tensor, densities: Tensor) -> None:
+        """Raise cells to the densities [N] that the field had at positions [N, 3]."""
+        self.density.scatter_reduce_(0, self.cell_index(positions), densities, reduce="amax")
+
+    @torch.no_grad()
+    def update(self, density_fn: Callable[[Tensor], Tensor], fraction: float, decay: float) -> None:
+        """Look at a random `fraction` of the cells: each keeps the larger of its decayed value and the field's density."""
+        total = self.resolution**3
+        device = self.density.device
+        cells = torch.randint(total, (max(1, int(total * fraction)),), device=device)
+        corner = torch.stack([cells // self.resolution**2, (cells // self.resolution) % self.resolution], dim=-1)
+        corner = torch.cat([corner, (cells % self.resolution)[:, None]], dim=-1)
+        unit = (corner + torch.rand(corner.shape, device=device)) / self.resolution
+        positions = self.aabb[0] + unit * (self.aabb[1] - self.aabb[0])
+        self.density[cells] = torch.maximum(self.density[cells] * decay, density_fn(positions))

@@ -1,0 +1,79 @@
+"""Losses that tie a ray's termination to a depth that is known to +- sigma.
+
+Every loss is a mean over the rays that have a depth, and a differentiable 0 where none has. Ray lengths, depths and
+sigmas share one unit (scene units along the ray). A depth of 0 is missing; sigma is a standard deviation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values [N, 1] where mask [N, 1]; 0 with a gradient where the mask is empty."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def gated_gaussian_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+    """Log of the weighted squared distance from the depth, in sigmas, on rays that do not yet agree with it.
+
+    After Dense Depth Priors (Roessle et al. 2022): a ray whose termination lies within one sigma and spreads less than
+    one sigma is left to colour. The logarithm bounds the pull of depths that are plainly wrong.
+
+    Args:
+        weights: [N, S] termination probability of each sample.
+        ray_lengths: [N, S] where the samples are.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+    """
+    leftover = 1.0 - weights.sum(dim=-1, keepdim=True)
+    deviation = (ray_lengths - depth_ray) / sigma_ray.clamp(min=1e-6)
+    second_moment = (weights * deviation**2).sum(dim=-1, keepdim=True) + leftover.clamp(min=0.0) * deviation[
+        :, -1:
+    ] ** 2
+    mean = (weights * deviation).sum(dim=-1, keepdim=True)
+    disagrees = (mean.abs() > 1.0) | (second_moment - mean**2 > 1.0)
+    return _mean_where(torch.log1p(second_moment), (depth_ray > 0) & disagrees)
+
+
+def termination_likelihood_loss(weights: Tensor, edges: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+    """Negative log of the probability that the ray ends within two sigmas of the depth (after DS-NeRF, Deng et al. 2022).
+
+    Args:
+        weights: [N, S] termination probability of each interval.
+        edges: [N, S + 1] interval edges.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+    """
+    centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    deviation = (centres - depth_ray) / sigma_ray.clamp(min=1e-6)
+    inside = (weights * torch.exp(-0.125 * deviation**2)).sum(dim=-1, keepdim=True)
+    return _mean_where(-torch.log(inside.clamp(min=1e-4)), depth_ray > 0)
+
+
+def free_space_loss(
+    weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor, margin: float
+) -> Tensor:
+    """Probability, squared, of ending before the depth by more than `margin` sigmas (after Neural RGB-D, Azinovic 2022).
+
+    Args:
+        weights: [N, S] termination probability of each sample.
+        ray_lengths: [N, S] where the samples are.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+        margin: width of the band before the depth that is not free, in sigmas.
+    """
+    before = ray_lengths < depth_ray - margin * sigma_ray
+    return _mean_where((torch.where(before, weights, 0.0).sum(dim=-1, keepdim=True)) ** 2, depth_ray > 0)
+
+
+def distortion_loss(weights: Tensor, edges: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """Spread of a ray's termination (Mip-NeRF 360, Barron et al. 2022), over lengths normalised to [0, 1], in O(samples)."""
+    normalised = (edges - near) / (far - near)
+    centres = 0.5 * (normalised[:, 1:] + normalised[:, :-1])
+    widths = normalised[:, 1:] - normalised[:, :-1]
+    weights_before = torch.cumsum(weights, dim=-1) - weights
+    moments_before = torch.cumsum(weights * centres, dim=-1) - weights * centres
+    pairs = 2.0 * (weights * (centres * weights_before - moments_before)).sum(dim=-1)
+    return (pairs + (weights**2 * widths).sum(dim=-1) / 3.0).mean()

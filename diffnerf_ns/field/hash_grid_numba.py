@@ -1,0 +1,200 @@
+"""The hash-grid encoding as compiled, multi-threaded CPU kernels: forward, and backward to table and positions.
+
+Two features per level. Forward and position gradients run in parallel over points. The table gradient runs in parallel
+over levels, whose entries are disjoint, so that no two threads write the same entry and the result does not depend on
+scheduling. Cells are located in float64: at fine levels float32 would lose the fraction that interpolation lives on.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from diffnerf_ns.field.hash_grid_layout import HashGridLayout
+
+_BLOCK = 512
+_PRIME_Y = np.uint32(2654435761)
+_PRIME_Z = np.uint32(805459861)
+_ONE = np.uint32(1)
+
+
+@njit(inline="always")
+def _locate(position, scale):
+    """Cell index and fraction in [0, 1) of one coordinate."""
+    location = np.float64(position) * np.float64(scale) + 0.5
+    cell = np.uint32(location)
+    return cell, np.float32(location - np.float64(cell))
+
+
+@njit(inline="always")
+def _entries(x, y, z, resolution, size, hashed, offset):
+    """Table entries of a cell's eight corners; x varies fastest."""
+    if hashed:
+        mask = size - _ONE
+        y0, y1 = y * _PRIME_Y, (y + _ONE) * _PRIME_Y
+        z0, z1 = z * _PRIME_Z, (z + _ONE) * _PRIME_Z
+        x1 = x + _ONE
+        return (
+            offset + np.int64((x ^ y0 ^ z0) & mask),
+            offset + np.int64((x1 ^ y0 ^ z0) & mask),
+            offset + np.int64((x ^ y1 ^ z0) & mask),
+            offset + np.int64((x1 ^ y1 ^ z0) & mask),
+            offset + np.int64((x ^ y0 ^ z1) & mask),
+            offset + np.int64((x1 ^ y0 ^ z1) & mask),
+            offset + np.int64((x ^ y1 ^ z1) & mask),
+            offset + np.int64((x1 ^ y1 ^ z1) & mask),
+        )
+    base = np.int64(x) + np.int64(resolution) * (np.int64(y) + np.int64(resolution) * np.int64(z))
+    stride_y = np.int64(resolution)
+    stride_z = stride_y * stride_y
+    limit = np.int64(size)
+    corner = (
+        base,
+        base + 1,
+        base + stride_y,
+        base + stride_y + 1,
+        base + stride_z,
+        base + stride_z + 1,
+        base + stride_z + stride_y,
+        base + stride_z + stride_y + 1,
+    )
+    if corner[7] >= limit:
+        return (
+            offset + corner[0] % limit,
+            offset + corner[1] % limit,
+            offset + corner[2] % limit,
+            offset + corner[3] % limit,
+            offset + corner[4] % limit,
+            offset + corner[5] % limit,
+            offset + corner[6] % limit,
+            offset + corner[7] % limit,
+        )
+    return (
+        offset + corner[0],
+        offset + corner[1],
+        offset + corner[2],
+        offset + corner[3],
+        offset + corner[4],
+        offset + corner[5],
+        offset + corner[6],
+        offset + corner[7],
+    )
+
+
+@njit(inline="always")
+def _weights(fx, fy, fz):
+    """Trilinear weights of the eight corners, in the order of `_entries`."""
+    gx, gy, gz = np.float32(1.0) - fx, np.float32(1.0) - fy, np.float32(1.0) - fz
+    a, b, c, d = gx * gy, fx * gy, gx * fy, fx * fy
+    return a * gz, b * gz, c * gz, d * gz, a * fz, b * fz, c * fz, d * fz
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _forward(positions, table, scales, resolutions, offsets, sizes, hashed, out):
+    num_points = positions.shape[0]
+    num_blocks = (num_points + _BLOCK - 1) // _BLOCK
+    for block in prange(num_blocks):
+        start = block * _BLOCK
+        stop = min(num_points, start + _BLOCK)
+        for level in range(scales.shape[0]):
+            scale, resolution, size = scales[level], resolutions[level], sizes[level]
+            is_hashed, offset = hashed[level], offsets[level]
+            for point in range(start, stop):
+                x, fx = _locate(positions[point, 0], scale)
+                y, fy = _locate(positions[point, 1], scale)
+                z, fz = _locate(positions[point, 2], scale)
+                e = _entries(x, y, z, resolution, size, is_hashed, offset)
+                w = _weights(fx, fy, fz)
+                out[point, 2 * level] = (
+                    (w[0] * table[e[0], 0] + w[1] * table[e[1], 0])
+                    + (w[2] * table[e[2], 0] + w[3] * table[e[3], 0])
+                    + (w[4] * table[e[4], 0] + w[5] * table[e[5], 0])
+                    + (w[6] * table[e[6], 0] + w[7] * table[e[7], 0])
+                )
+                out[point, 2 * level + 1] = (
+                    (w[0] * table[e[0], 1] + w[1] * table[e[1], 1])
+                    + (w[2] * table[e[2], 1] + w[3] * table[e[3], 1])
+                    + (w[4] * table[e[4], 1] + w[5] * table[e[5], 1])
+                    + (w[6] * table[e[6], 1] + w[7] * table[e[7], 1])
+                )
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _backward_table(positions, grad_out, scales, resolutions, offsets, sizes, hashed, grad_table):
+    for level in prange(scales.shape[0]):
+        scale, resolution, size = scales[level], resolutions[level], sizes[level]
+        is_hashed, offset = hashed[level], offsets[level]
+        for point in range(positions.shape[0]):
+            grad_0, grad_1 = grad_out[point, 2 * level], grad_out[point, 2 * level + 1]
+            if grad_0 == 0.0 and grad_1 == 0.0:
+                continue
+            x, fx = _locate(positions[point, 0], scale)
+            y, fy = _locate(positions[point, 1], scale)
+            z, fz = _locate(positions[point, 2], scale)
+            e = _entries(x, y, z, resolution, size, is_hashed, offset)
+            w = _weights(fx, fy, fz)
+            for corner in range(8):
+                grad_table[e[corner], 0] += w[corner] * grad_0
+                grad_table[e[corner], 1] += w[corner] * grad_1
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _backward_positions(positions, table, grad_out, scales, resolutions, offsets, sizes, hashed, grad_positions):
+    one = np.float32(1.0)
+    for point in prange(positions.shape[0]):
+        sum_x, sum_y, sum_z = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for level in range(scales.shape[0]):
+            scale, resolution, size = scales[level], resolutions[level], sizes[level]
+            x, fx = _locate(positions[point, 0], scale)
+            y, fy = _locate(positions[point, 1], scale)
+            z, fz = _locate(positions[point, 2], scale)
+            e = _entries(x, y, z, resolution, size, hashed[level], offsets[level])
+            grad_0, grad_1 = grad_out[point, 2 * level] * scale, grad_out[point, 2 * level + 1] * scale
+            for corner in range(8):
+                dx, dy, dz = corner & 1, (corner >> 1) & 1, (corner >> 2) & 1
+                wx = fx if dx else one - fx
+                wy = fy if dy else one - fy
+                wz = fz if dz else one - fz
+                value = table[e[corner], 0] * grad_0 + table[e[corner], 1] * grad_1
+                sum_x += (value if dx else -value) * wy * wz
+                sum_y += (value if dy else -value) * wx * wz
+                sum_z += (value if dz else -value) * wx * wy
+        grad_positions[point, 0] = sum_x
+        grad_positions[point, 1] = sum_y
+        grad_positions[point, 2] = sum_z
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+class _HashGridFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, positions: Tensor, table: Tensor, layout: HashGridLayout):
+        ctx.save_for_backward(positions, table)
+        ctx.levels = tuple(layout.as_arrays().values())
+        out = torch.empty(len(positions), len(layout.levels) * table.shape[1])
+        _forward(_array(positions), _array(table), *ctx.levels, out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx, grad_out: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        positions, table = ctx.saved_tensors
+        grad_positions = grad_table = None
+        grad = _array(grad_out)
+        if ctx.needs_input_grad[0]:
+            grad_positions = torch.empty_like(positions, memory_format=torch.contiguous_format)
+            _backward_positions(_array(positions), _array(table), grad, *ctx.levels, grad_positions.numpy())
+        if ctx.needs_input_grad[1]:
+            grad_table = torch.zeros_like(table)
+            _backward_table(_array(positions), grad, *ctx.levels, grad_table.numpy())
+        return grad_positions, grad_table, None
+
+
+def encode(positions: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
+    """Features [N, levels * F] of float32 CPU positions [N, 3] in [0, 1]^3; see `hash_grid_torch.encode`."""
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
+    return _HashGridFunction.apply(positions, table, layout)  # pyright: ignore[reportReturnType]

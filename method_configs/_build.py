@@ -1,0 +1,57 @@
+"""What the methods share: the device they run on, and a trainer around a model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+
+from diffnerf_ns.checked_trainer import CheckedTrainerConfig
+from diffnerf_ns.field.cosine_schedule import WarmCosineScheduleConfig
+from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
+
+DeviceType = Literal["cpu", "cuda", "mps"]
+
+
+def available_device() -> DeviceType:
+    """The fastest device of this machine."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def trainer(
+    method_name: str,
+    model: DiffnerfModelConfig,
+    datamanager: RefinedDepthDataManagerConfig,
+    device_type: DeviceType,
+    steps: int,
+) -> CheckedTrainerConfig:
+    """A complete training configuration of `steps` iterations."""
+    return CheckedTrainerConfig(
+        method_name=method_name,
+        machine=MachineConfig(device_type=device_type),
+        max_num_iterations=steps,
+        steps_per_save=max(100, steps // 4),
+        steps_per_eval_batch=max(50, steps // 20),
+        steps_per_eval_image=max(100, steps // 4),
+        steps_per_eval_all_images=steps,
+        mixed_precision=device_type == "cuda",
+        pipeline=VanillaPipelineConfig(datamanager=datamanager, model=model),
+        optimizers={
+            "fields": {
+                "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
+                "scheduler": WarmCosineScheduleConfig(max_steps=steps),
+            },
+            "camera_opt": {
+                "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
+                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+            },
+        },
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+        vis="viewer",
+    )
