@@ -24,7 +24,7 @@ from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
-from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset
+from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset, no_depth_found
 from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSamplerConfig
 
 NO_REFINER = "none"
@@ -60,8 +60,8 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
         if self.data is not None:
             self.dataparser.data = Path(self.data)
         dataparser = self.dataparser.setup()
-        for split in ("train", "val"):
-            check_dataparser_outputs(dataparser.get_dataparser_outputs(split=split))
+        with CONSOLE.capture():  # nerfstudio tells about each split again when it trains
+            check_dataparser_outputs([dataparser.get_dataparser_outputs(split=split) for split in ("train", "val")])
 
 
 class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
@@ -76,7 +76,7 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
     def create_train_dataset(self) -> RGBDDataset:
         """Reads the training split; in training, checks it and refines its depth."""
         if self.test_mode == "val":
-            check_dataparser_outputs(self.train_dataparser_outputs)
+            self.config.check_capture()
         dataset = super().create_train_dataset()
         if self.test_mode == "val" and self.config.refiner.model != NO_REFINER:
             self._refine(dataset)
@@ -166,17 +166,20 @@ def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
     return frames
 
 
-def check_dataparser_outputs(outputs: DataparserOutputs) -> None:
+def check_dataparser_outputs(splits: list[DataparserOutputs]) -> None:
     """Raises CaptureError for files that cannot be trained on, whichever dataparser found them."""
-    truth = outputs.metadata.get("depth_truth_filenames") or ()
-    for file in truth:
-        if file is not None and not Path(file).is_file():
-            raise CaptureError(
-                file, "reference depth", "there is no such file", "Restore it, or name another reference folder."
-            )
-    if outputs.metadata.get("depth_filenames"):
-        unit = float(outputs.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
-        check_frame_files(_rgbd_files(outputs), unit)
+    frames = []
+    for outputs in splits:
+        for file in outputs.metadata.get("depth_truth_filenames") or ():
+            if file is not None and not Path(file).is_file():
+                raise CaptureError(
+                    file, "reference depth", "there is no such file", "Restore it, or name another reference folder."
+                )
+        if not outputs.metadata.get("depth_filenames"):
+            raise no_depth_found(outputs)
+        frames += _rgbd_files(outputs)
+    unit = float(splits[0].metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+    check_frame_files(frames, unit)
 
 
 def _rgbd_files(outputs: DataparserOutputs) -> list[RgbdFiles]:

@@ -59,12 +59,7 @@ class RGBDDataset(InputDataset):
         ]
         depth_files = self.metadata.get("depth_filenames")
         if not depth_files:
-            raise CaptureError(
-                dataparser_outputs.image_filenames[0].parent if dataparser_outputs.image_filenames else Path("."),
-                "depth_filenames",
-                "the dataparser found images but no depth",
-                "Add depth to the capture, or train a method that needs none, e.g. nerfacto.",
-            )
+            raise no_depth_found(dataparser_outputs)
         self.depth_files: list[Path] = list(depth_files)
         self.metres_per_unit = float(self.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
         truth_files: Sequence[Path | None] | None = self.metadata.get("depth_truth_filenames")
@@ -150,3 +145,13 @@ class RGBDDataset(InputDataset):
         )
         depth_z = torch.from_numpy(scene_from_metres(depth_z_m[row, column], self.scene_units_per_metre))[:, None]
         return rays.origins + rays.directions * ray_length_from_z(depth_z, rays.metadata["directions_norm"])
+
+
+def no_depth_found(outputs: DataparserOutputs) -> CaptureError:
+    """The error for captures whose dataparser found images only."""
+    return CaptureError(
+        outputs.image_filenames[0].parent if outputs.image_filenames else Path("."),
+        "depth_filenames",
+        "the dataparser found images but no depth",
+        "Add depth to the capture, or train a method that needs none, e.g. nerfacto.",
+    )

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ COMMON_UNITS = (1e-3, 1.0, 1e-2, 1e-4, 2.5e-4, 1 / 5000, 1e-6)
 TYPICAL_DEPTH_M = 2.0
 """Metres to the middle of what a room capture sees; tells which unit is most likely meant."""
 
-PIXELS_FOR_MEDIAN = 2000
+PIXELS_FOR_MEDIAN = 500
 """Pixels per frame that stand for all when the median depth is estimated."""
 
 
@@ -61,7 +62,7 @@ def check_frame_files(frames: Sequence[RgbdFiles], metres_per_unit: float) -> No
     """
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         list(pool.map(check_sizes, frames))
-        contents = list(pool.map(lambda frame: _read_content(frame.depth_file, metres_per_unit), frames))
+        contents = list(pool.map(lambda frame: _content_of(frame.depth_file, metres_per_unit), frames))
     _check_emptiness(frames, contents)
     _warn_about_unit(frames[0].depth_file, np.concatenate([c.valid_sample_m for c in contents]), metres_per_unit)
 
@@ -99,7 +100,14 @@ def likely_unit(median_m: float, metres_per_unit: float) -> float:
     return min(COMMON_UNITS, key=lambda unit: abs(np.log(stored_median * unit / TYPICAL_DEPTH_M)))
 
 
-def _read_content(depth_file: Path, metres_per_unit: float) -> _DepthContent:
+def _content_of(depth_file: Path, metres_per_unit: float) -> _DepthContent:
+    status = depth_file.stat()
+    return _read_content(depth_file, metres_per_unit, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _read_content(depth_file: Path, metres_per_unit: float, version: tuple[int, int]) -> _DepthContent:
+    """What a depth file holds; `version` tells when it has to be read again."""
     stored = read_depth_stored(depth_file)
     depth_m = metres_from_stored(stored, metres_per_unit)
     sample = depth_m.ravel()[:: max(1, depth_m.size // PIXELS_FOR_MEDIAN)]

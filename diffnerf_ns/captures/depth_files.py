@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".pgm")
 ARRAY_SUFFIXES = (".npy", ".npz")
 DEPTH_SUFFIXES = (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".exr")
 NPZ_DEPTH_KEYS = ("depth", "depth_z_m", "arr_0")
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, cv2.error)
 
 
 def read_depth_z_m(file: Path, metres_per_unit: float) -> npt.NDArray[np.float32]:
@@ -41,7 +44,7 @@ def read_depth_stored(file: Path) -> npt.NDArray:
         )
     try:
         stored = _read_array(file) if suffix in ARRAY_SUFFIXES else _read_picture(file)
-    except (OSError, ValueError, EOFError, cv2.error) as error:
+    except UNREADABLE as error:
         raise _unreadable(file, str(error)) from error
     return _single_channel(file, stored)
 

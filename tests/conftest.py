@@ -1,0 +1,88 @@
+"""Tiny captures that tests train on, break and refine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffnerf_ns.captures.capture_files import FrameToWrite, PinholeIntrinsics, write_capture
+
+WIDTH, HEIGHT = 16, 12
+FOCAL = 14.0
+WALL_Z_M = 2.0
+SHARED_CAPTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "captures"
+
+
+def tiny_pose(index: int) -> np.ndarray:
+    """A camera at (0.1 index, 0, 0) that looks along -z, turned a little about y."""
+    angle = 0.02 * index
+    pose = np.eye(4)
+    pose[0, 0] = pose[2, 2] = np.cos(angle)
+    pose[0, 2], pose[2, 0] = np.sin(angle), -np.sin(angle)
+    pose[:3, 3] = (0.1 * index, 0.0, 0.0)
+    return pose
+
+
+def tiny_frame(index: int, width: int = WIDTH, height: int = HEIGHT) -> FrameToWrite:
+    """A textured wall two metres away, a box in front of it, and a hole of 3x2 pixels in the sensor's depth."""
+    rng = np.random.default_rng(index)
+    truth = np.full((height, width), WALL_Z_M, np.float32)
+    truth[height // 2 :, : width // 3] = 1.2
+    sensor = truth + rng.normal(0, 0.004, truth.shape).astype(np.float32)
+    sensor[2:4, 9:12] = 0
+    image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return FrameToWrite(f"view_{index:02d}", image, sensor, tiny_pose(index), truth)
+
+
+@pytest.fixture
+def make_capture(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a capture of `count` tiny views, the last two held out, and returns its folder."""
+
+    def make(name: str = "capture", count: int = 6, splits: bool = True, width: int = WIDTH) -> Path:
+        height = width * HEIGHT // WIDTH
+        frames = [tiny_frame(index, width, height) for index in range(count)]
+        names = [frame.name for frame in frames]
+        focal = FOCAL * width / WIDTH
+        intrinsics = PinholeIntrinsics(width, height, focal, focal, width / 2, height / 2)
+        split_names = {"train": names[:-2], "val": names[-2:]} if splits else {}
+        return write_capture(tmp_path / name, frames, intrinsics, split_names)
+
+    return make
+
+
+@pytest.fixture
+def capture(make_capture: Callable[..., Path]) -> Path:
+    """A capture of six tiny views, the last two held out."""
+    return make_capture()
+
+
+@pytest.fixture
+def edit_transforms() -> Callable[[Path, Callable[[dict], None]], None]:
+    """Changes a capture's transforms.json in place."""
+
+    def edit(capture: Path, change: Callable[[dict], None]) -> None:
+        file = capture / "transforms.json"
+        meta = json.loads(file.read_text())
+        change(meta)
+        file.write_text(json.dumps(meta))
+
+    return edit
+
+
+@pytest.fixture
+def kitchen_small() -> Path:
+    """A real Kinect capture, 160x120; only where the development captures are."""
+    folder = SHARED_CAPTURES / "kitchen_small"
+    if not folder.is_dir():
+        pytest.skip("the development captures are not on this machine")
+    return folder
+
+
+@pytest.fixture
+def cache_dir(tmp_path: Path) -> Path:
+    """A folder for refined depth that is no user's."""
+    return tmp_path / "cache"
