@@ -94,11 +94,7 @@ class RefinementCache:
 
     def manifests(self) -> Iterator[Manifest]:
         """All readable manifests."""
-        for file in sorted((self.root / "manifests").glob("*.json")):
-            try:
-                yield Manifest(**json.loads(file.read_text()))
-            except (OSError, ValueError, TypeError):
-                continue
+        return (manifest for _, manifest in self._manifests_with_files())
 
     def frame_files(self) -> Iterator[Path]:
         """The files of all frames, damaged ones too."""
@@ -125,13 +121,17 @@ class RefinementCache:
             for manifest in self.manifests():
                 kept |= set(manifest.keys.values()) if manifest.capture != capture else set()
         removed = [file for file in self.frame_files() if file.stem not in kept]
-        for file in [*removed, *self._stale_files(), *self._manifest_files_of(capture)]:
+        manifests = [file for file, manifest in self._manifests_with_files() if capture in (None, manifest.capture)]
+        for file in [*removed, *self._stale_files(), *manifests]:
             file.unlink(missing_ok=True)
         return len(removed)
 
-    def _manifest_files_of(self, capture: str | None) -> list[Path]:
-        files = sorted((self.root / "manifests").glob("*.json"))
-        return [f for f in files if capture is None or json.loads(f.read_text()).get("capture") == capture]
+    def _manifests_with_files(self) -> Iterator[tuple[Path, Manifest]]:
+        for file in sorted((self.root / "manifests").glob("*.json")):
+            try:
+                yield file, Manifest(**json.loads(file.read_text()))
+            except (OSError, ValueError, TypeError):
+                continue
 
     def _stale_files(self) -> list[Path]:
         latest = time.time() - STALE_AFTER_S
