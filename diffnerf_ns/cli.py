@@ -79,12 +79,31 @@ def _overview() -> str:
 
 
 def _load_make_room() -> tuple[type, Callable[[Any], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from diffnerf_ns.captures.room_capture import MakeRoom, write_room_capture
 
-    def make_room(options: MakeRoom) -> None:
-        write_room_capture(options)
+    @dataclass
+    class MakeRoomOptions(MakeRoom):
+        """Make a capture of a synthetic furnished room: images, noisy sensor depth, exact depth and poses."""
 
-    return MakeRoom, make_room
+        out: Annotated[Path, tyro.conf.Positional]
+        """Folder of the capture; made if needed, reused if it holds a capture of the same settings."""
+
+    def make_room(options: MakeRoom) -> None:
+        console = Console()
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("Making the room", total=None)
+            try:
+                out = write_room_capture(
+                    options, lambda done, total: progress.update(task, completed=done, total=total)
+                )
+            except ValueError as error:
+                raise SystemExit(f"Error: {error}") from error
+        console.print(f"{out} holds {options.views} views. Train on it: ns-train diffnerf --data {out}", soft_wrap=True)
+
+    return MakeRoomOptions, make_room
 
 
 def _refine(options: RefineCapture) -> None:
