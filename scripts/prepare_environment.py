@@ -63,7 +63,7 @@ def prepare(locks: list[Path]) -> None:
     STAMP.unlink(missing_ok=True)
     for lock in locks:
         if lock.name in stale:
-            say(f"Installing {lock.name} into {ENVIRONMENT.name} (about 3 GB of downloads the first time) ...")
+            say(f"Installing {lock.name} into {ENVIRONMENT.name} ...")
             pip("install", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock))
     pip("install", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT))
     link_ffmpeg()
@@ -98,7 +98,7 @@ def create_environment() -> None:
             f"{PROJECT} has {free_gigabytes:.1f} GB free; the environment needs {NEEDED_GIGABYTES} GB. "
             "Free some, or clone elsewhere."
         )
-    say(f"Creating {ENVIRONMENT} with Python {sys.version.split()[0]} ...")
+    say(f"Creating {ENVIRONMENT} with Python {sys.version.split()[0]} (downloads about 3 GB) ...")
     has_ensurepip = importlib.util.find_spec("ensurepip") is not None
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=has_ensurepip).create(ENVIRONMENT)
     if not has_ensurepip and not install_pip_with_this_pythons_pip():
