@@ -116,10 +116,10 @@ class RGBDDataset(InputDataset):
         """
         count = len(self.depth_files)
         indices = np.unique(np.linspace(0, count - 1, min(count, BOX_FRAMES)).round().astype(int))
-        points = [self._unproject(int(i)) for i in indices if self.depth_files[i].is_file()]
-        if not points or not sum(map(len, points)):
+        samples = [self._sample_depth(int(index)) for index in indices if self.depth_files[index].is_file()]
+        if not sum(map(len, samples)):
             return self.scene_box
-        cloud = torch.cat(points)
+        cloud = self._unproject(torch.cat(samples))
         centres = self.cameras.camera_to_worlds[:, :3, 3].cpu()
         rank = round(BOX_QUANTILE * (len(cloud) - 1))
         ordered = cloud.sort(dim=0).values
@@ -128,22 +128,22 @@ class RGBDDataset(InputDataset):
         margin = (BOX_MARGIN * (highest - lowest)).clamp(min=BOX_MARGIN_M * self.scene_units_per_metre)
         return SceneBox(aabb=torch.stack([lowest - margin, highest + margin]))
 
-    def _unproject(self, index: int) -> Tensor:
-        """A regular sample of the valid pixels of one frame as points [n, 3], scene units."""
+    def _sample_depth(self, index: int) -> Tensor:
+        """A regular sample of the measured pixels of one frame [n, 4]: frame, row and column in the camera, metres."""
         depth_z_m = self.sensor_depth_z_m(index)
         height, width = depth_z_m.shape
         step = max(1, round((height * width / BOX_PIXELS_PER_FRAME) ** 0.5))
-        row, column = np.nonzero(depth_z_m[step // 2 :: step, step // 2 :: step])
-        row, column = row * step + step // 2, column * step + step // 2
-        if not len(row):
-            return torch.empty(0, 3)
-        camera = self.cameras[index : index + 1]
-        scale = torch.tensor([int(camera.height.item()) / height, int(camera.width.item()) / width])
-        rays = camera.generate_rays(
-            camera_indices=torch.zeros(len(row), 1, dtype=torch.long),
-            coords=(torch.from_numpy(np.stack([row, column], axis=1)).float() + 0.5) * scale,
-        )
-        depth_z = torch.from_numpy(scene_from_metres(depth_z_m[row, column], self.scene_units_per_metre))[:, None]
+        grid = np.s_[step // 2 :: step, step // 2 :: step]
+        row, column = np.nonzero(depth_z_m[grid])
+        camera_row = (row * step + step // 2 + 0.5) * int(self.cameras.height[index].item()) / height
+        camera_column = (column * step + step // 2 + 0.5) * int(self.cameras.width[index].item()) / width
+        values = (np.full(len(row), index), camera_row, camera_column, depth_z_m[grid][row, column])
+        return torch.from_numpy(np.stack(values, axis=1))
+
+    def _unproject(self, samples: Tensor) -> Tensor:
+        """Samples [n, 4] as points [n, 3] in scene units, along the cameras' own rays: lens distortion counts."""
+        rays = self.cameras.generate_rays(camera_indices=samples[:, :1].long(), coords=samples[:, 1:3].float())
+        depth_z = scene_from_metres(samples[:, 3:].float(), self.scene_units_per_metre)
         return rays.origins + rays.directions * ray_length_from_z(depth_z, rays.metadata["directions_norm"])
 
 

@@ -1,0 +1,273 @@
+"""Where the two stages meet: what is refined, when, and what each ray knows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+from diffnerf_ns import refined_datamanager
+from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
+from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
+from diffnerf_ns.captures.depth_files import read_depth_z_m
+from diffnerf_ns.refined_datamanager import (
+    RefinedDepthDataManager,
+    RefinedDepthDataManagerConfig,
+    RefinerConfig,
+    stage_frames,
+)
+from diffnerf_ns.refinement.cache import RefinementCache
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def manage(capture: Path, cache_dir: Path) -> Callable[..., RefinedDepthDataManager]:
+    """Builds the data manager of the tiny capture."""
+
+    def build(mode: str = "val", model: str = "hole-filter", **settings) -> RefinedDepthDataManager:
+        config = RefinedDepthDataManagerConfig(
+            **{"data": capture, "train_num_rays_per_batch": 64, "eval_num_rays_per_batch": 32, **settings},
+            refiner=RefinerConfig(model, cache_dir),
+        )
+        return config.setup(device="cpu", test_mode=mode)
+
+    return build
+
+
+@pytest.fixture
+def refined_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each run of stage 1 refined."""
+    counts: list[int] = []
+    real = refined_datamanager.refine_frames
+
+    def counting(*arguments):
+        result = real(*arguments)
+        counts.append(result.refined_count)
+        return result
+
+    monkeypatch.setattr(refined_datamanager, "refine_frames", counting)
+    return counts
+
+
+def test_rays_know_their_pixel_s_depth_and_sigma(manage: Callable) -> None:
+    manager = manage()
+    rays, batch = manager.next_train(0)
+    assert rays.metadata["depth_z"].shape == rays.metadata["depth_sigma"].shape == (64, 1)
+    camera, row, column = batch["indices"].T
+    for index in range(64):
+        item = manager.train_dataset[int(camera[index])]
+        assert rays.metadata["depth_z"][index] == item["depth_image"][row[index], column[index]]
+        assert rays.metadata["depth_sigma"][index] == item["depth_sigma"][row[index], column[index]]
+    torch.testing.assert_close(batch["depth_image"], rays.metadata["depth_z"])
+
+
+def test_training_depth_is_refined_and_evaluation_depth_is_the_sensor_s(manage: Callable, capture: Path) -> None:
+    manager = manage()
+    sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
+    refined = manager.train_dataset[0]["depth_image"][..., 0].numpy()
+    assert (refined > 0).sum() > (sensor > 0).sum() - 1
+    assert not np.allclose(refined[sensor > 0], sensor[sensor > 0], atol=1e-3)
+    held_out = read_depth_z_m(capture / "depth" / "view_04.png", 0.001)
+    np.testing.assert_allclose(manager.eval_dataset[0]["depth_image"][..., 0].numpy(), held_out)
+    rays, batch = manager.next_eval(0)
+    assert torch.equal(rays.metadata["depth_z"], batch["depth_image"])
+
+
+def test_evaluation_images_carry_the_truth_and_training_images_do_not(manage: Callable) -> None:
+    manager = manage()
+    _, batch = manager.next_eval_image(0)
+    assert batch["depth_truth"].shape == (12, 16, 1)
+    assert "depth_truth" not in manager.next_train(0)[1]
+
+
+def test_the_first_run_refines_and_the_second_does_not(manage: Callable, refined_counts: list[int]) -> None:
+    manage()
+    manage()
+    assert refined_counts == [4, 0]
+
+
+def test_a_changed_image_refines_only_itself(manage: Callable, capture: Path, refined_counts: list[int]) -> None:
+    manage()
+    write_image_png(capture / "images" / "view_01.png", np.zeros((12, 16, 3), np.uint8))
+    write_depth_png(capture / "depth" / "view_05.png", np.full((12, 16), 2.0))
+    manage()
+    assert refined_counts == [4, 1]
+
+
+def test_none_is_the_sensor_s_depth_and_touches_no_cache(manage: Callable, capture: Path, cache_dir: Path) -> None:
+    manager = manage(model="none")
+    sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
+    np.testing.assert_allclose(manager.train_dataset[0]["depth_image"][..., 0].numpy(), sensor)
+    assert not cache_dir.exists()
+
+
+@pytest.mark.parametrize("mode", ["test", "inference"])
+def test_evaluating_viewing_exporting_and_rendering_never_refine(
+    manage: Callable, refined_counts: list[int], cache_dir: Path, mode: str
+) -> None:
+    manager = manage(mode)
+    assert refined_counts == []
+    assert not cache_dir.exists()
+    assert len(manager.train_dataset) == 4
+
+
+def test_all_commands_see_the_same_scene_box(manage: Callable) -> None:
+    managers = [manage(mode, model) for mode in ("val", "test") for model in ("none", "hole-filter")]
+    boxes = [manager.train_dataset.scene_box.aabb for manager in managers]
+    assert all(torch.equal(box, boxes[0]) for box in boxes)
+
+
+def test_point_clouds_can_be_exported_from_a_loaded_scene(manage: Callable) -> None:
+    rays, _ = manage("test").next_train(0)
+    assert rays.origins.shape == (64, 3)
+
+
+def test_nerfstudio_data_may_stand_in_for_ours(manage: Callable, capture: Path) -> None:
+    manager = manage(dataparser=NerfstudioDataParserConfig())
+    scale = manager.train_dataparser_outputs.dataparser_scale
+    sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
+    depth = manager.train_dataset[0]["depth_image"][..., 0].numpy() / scale
+    np.testing.assert_allclose(depth[sensor > 0], sensor[sensor > 0], atol=0.03)
+    frame = stage_frames(manager.train_dataparser_outputs)[3]
+    first = stage_frames(manager.train_dataparser_outputs)[0]
+    distance = np.linalg.norm(frame.camera_to_world[:3, 3] - first.camera_to_world[:3, 3])
+    assert distance == pytest.approx(0.3, abs=1e-4)
+
+
+def test_the_default_dataparser_is_ours() -> None:
+    assert isinstance(RefinedDepthDataManagerConfig().dataparser, DiffnerfDataParserConfig)
+
+
+def test_images_of_different_sizes_keep_their_depth_and_sigma(
+    manage: Callable, capture: Path, edit_transforms: Callable
+) -> None:
+    import cv2
+
+    def enlarge_second(meta: dict) -> None:
+        shared = {key: meta.pop(key) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+        for index, frame in enumerate(meta["frames"]):
+            factor = 2 if index == 1 else 1
+            frame.update({key: value * factor for key, value in shared.items()})
+        image = cv2.imread(str(capture / "images" / "view_01.png"))
+        cv2.imwrite(str(capture / "images" / "view_01.png"), cv2.resize(image, (32, 24)))
+
+    edit_transforms(capture, enlarge_second)
+    manager = manage()
+    rays, batch = manager.next_train(0)
+    assert rays.metadata["depth_sigma"].shape == (64, 1)
+    camera, row, column = batch["indices"].T
+    assert set(camera.tolist()) == {0, 1, 2, 3}
+    for index in range(64):
+        item = manager.train_dataset[int(camera[index])]
+        assert torch.equal(batch["image"][index], item["image"][row[index], column[index]])
+        assert batch["depth_sigma"][index] == item["depth_sigma"][row[index], column[index]]
+
+
+def test_masked_pixels_are_never_sampled_and_sizes_follow_the_scale(
+    manage: Callable, capture: Path, edit_transforms: Callable
+) -> None:
+    import cv2
+
+    (capture / "masks").mkdir()
+    mask = np.full((12, 16), 255, np.uint8)
+    mask[:, :8] = 0
+
+    def add_masks(meta: dict) -> None:
+        for frame in meta["frames"]:
+            frame["mask_path"] = frame["file_path"].replace("images", "masks")
+            cv2.imwrite(str(capture / frame["mask_path"]), mask)
+
+    edit_transforms(capture, add_masks)
+    manager = manage(camera_res_scale_factor=0.5)
+    for step in range(5):
+        _, batch = manager.next_train(step)
+        assert batch["indices"][:, 2].min() >= 4
+        assert batch["indices"][:, 1:].max() < 8
+
+
+def test_a_result_that_vanishes_while_training_is_named(manage: Callable, cache_dir: Path) -> None:
+    manager = manage()
+    RefinementCache(cache_dir).clear()
+    with pytest.raises(CaptureError, match="refined anew"):
+        manager.train_dataset[0]
+
+
+def test_a_read_only_capture_works(manage: Callable, capture: Path) -> None:
+    files = {file: file.stat().st_mtime_ns for file in capture.rglob("*")}
+    for file in files:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    try:
+        manage().next_train(0)
+    finally:
+        for file in files:
+            file.chmod(0o755 if file.is_dir() else 0o644)
+    assert {file: file.stat().st_mtime_ns for file in capture.rglob("*")} == files
+
+
+def test_a_batch_of_rays_takes_milliseconds(make_capture: Callable, cache_dir: Path) -> None:
+    config = RefinedDepthDataManagerConfig(
+        data=make_capture(count=20, width=160), train_num_rays_per_batch=4096, refiner=RefinerConfig("none", cache_dir)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        manager = config.setup(device="cpu", test_mode="val")
+        durations = []
+        for step in range(20):
+            start = time.process_time()
+            manager.next_train(step)
+            durations.append(time.process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    assert np.median(durations) < 0.02
+
+
+def test_it_loads_no_diffusion_library() -> None:
+    code = "import sys, diffnerf_ns.refined_datamanager; print(sorted(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert "'diffusers'" not in result.stdout
+    assert "'diffnerf_ns.field" not in result.stdout
+
+
+def train_on_two_devices(rank: int, capture: Path, cache_dir: Path, folder: Path) -> None:
+    torch.set_num_threads(1)  # the threads of the process that was forked are not here
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", world_size=2, rank=rank)
+    real = refined_datamanager.refine_frames
+
+    def noting(*arguments):
+        result = real(*arguments)
+        (folder / f"rank_{rank}").write_text(str(result.refined_count))
+        return result
+
+    refined_datamanager.refine_frames = noting
+    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig("hole-filter", cache_dir))
+    manager = config.setup(device="cpu", test_mode="val", world_size=2, local_rank=rank)
+    manager.next_train(0)
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_on_several_devices_the_first_refines_and_the_others_wait(
+    capture: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    arguments = (capture, cache_dir, tmp_path)
+    processes = [context.Process(target=train_on_two_devices, args=(rank, *arguments)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [(tmp_path / f"rank_{rank}").read_text() for rank in (0, 1)] == ["4", "0"]
