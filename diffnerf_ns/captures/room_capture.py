@@ -19,7 +19,7 @@ from diffnerf_ns.captures.synthetic_room import Camera, Room, camera_path, gener
 ROOM_FORMAT = 1
 """Counts changes of what the same settings make; a capture of another format is not reused."""
 SETTINGS_KEY = "synthetic_room"
-FRAMES_AT_ONCE = 4
+FRAMES_AT_ONCE = 8
 
 
 @dataclass

@@ -21,6 +21,7 @@ class _View(NamedTuple):
     depth: Tensor
     focal_px: float
     brightness: Tensor
+    """Reflectance in the near infrared, where things differ less than in visible light: the root of luminance."""
     view_cosine: Tensor
     specular: Tensor
     generator: torch.Generator
@@ -63,7 +64,7 @@ def simulate_sensor(
         raise ValueError(f"strength is {strength}, it must be 0 (exact) or more")
     if kind == "none" or strength == 0:
         return depth_z_m.clone()
-    brightness = albedo @ albedo.new_tensor(LUMINANCE)
+    brightness = (albedo @ albedo.new_tensor(LUMINANCE)).clamp_min(0.0).sqrt()
     view = _View(depth_z_m, focal_px, brightness, view_cosine, specular, generator, strength)
     measured = _SENSORS[kind](view)
     return torch.where((depth_z_m > 0) & torch.isfinite(measured), measured.clamp_min(0.0), 0.0)
@@ -73,7 +74,7 @@ def _kinect(view: _View) -> Tensor:
     strength, generator = view.strength, view.generator
     depth = edges.lateral_jitter(view.depth, view.pixels(1.0) * strength, generator)
     depth = holes.shadow_band(depth, view.focal_px, 0.075 * min(strength, 1.5), "left")
-    depth = _drop(view, depth, weakest_signal=0.010, correlation_px=2.5)
+    depth = _drop(view, depth, weakest_signal=0.020, correlation_px=2.5)
     depth = edges.window_support(depth, window_px=5, closeness_m=0.15, least=0.34)
     depth = distance.low_frequency_bias(depth, 0.012 * strength, generator)
     depth = distance.axial_noise(depth, 0.5 * strength * distance.nguyen_sigma_z_m(depth, view.view_cosine), generator)
@@ -91,12 +92,12 @@ def _redwood(view: _View) -> Tensor:
     depth = distance.redwood_rounding(depth, generator, strength)
     depth = _subsampled(depth, (view.depth.shape[2], view.depth.shape[1]))
     depth = holes.shadow_band(depth, view.focal_px, 0.06 * min(strength, 1.5), "right")
-    return distance.quantise_millimetres(_drop(view, depth, weakest_signal=0.008, correlation_px=4.0))
+    return distance.quantise_millimetres(_drop(view, depth, weakest_signal=0.016, correlation_px=4.0))
 
 
 def _stereo(view: _View) -> Tensor:
     strength, generator = view.strength, view.generator
-    baseline_m, focal_px = 0.05, 385.0
+    baseline_m, focal_px = 0.095, 385.0
     depth = edges.lateral_jitter(view.depth, view.pixels(1.2) * strength, generator)
     depth = holes.shadow_band(depth, view.focal_px, baseline_m * min(strength, 1.5), "left")
     depth = edges.flying_pixels(depth, min(0.5 * strength, 1.0), generator)
@@ -113,7 +114,7 @@ def _stereo(view: _View) -> Tensor:
 
 def _lidar(view: _View) -> Tensor:
     strength, generator = view.strength, view.generator
-    depth = edges.low_resolution(view.depth, 256, 192, blur_px=0.9 * strength)
+    depth = edges.low_resolution(view.depth, 256, 192, blur_px=0.6 * strength)
     sigma = strength * (0.002 + 0.003 * depth)
     clumped = smooth_like(depth, generator, max(view.pixels(14), 2.0))
     depth = torch.where(depth > 0, depth + sigma * clumped, 0.0)
@@ -128,9 +129,9 @@ def _time_of_flight(view: _View) -> Tensor:
     strength, generator = view.strength, view.generator
     depth = distance.multipath_in_corners(view.depth, view.focal_px, largest_m=0.02 * strength)
     depth = edges.flying_pixels(depth, min(0.7 * strength, 1.0), generator)
-    sigma = strength * distance.time_of_flight_sigma_z_m(depth, view.brightness, view.view_cosine)
+    sigma = strength * distance.time_of_flight_sigma_z_m(depth, view.brightness, view.view_cosine, 5e-4)
     depth = distance.axial_noise(depth, sigma, generator)
-    depth = _drop(view, depth, weakest_signal=0.006, correlation_px=1.5)
+    depth = _drop(view, depth, weakest_signal=0.010, correlation_px=1.5)
     certain = edges.erode_edges(depth, width_px=1, smallest_jump_m=0.15)
     lost = torch.full_like(depth, 0.5)
     depth = torch.where(holes.drop_pixels(torch.ones_like(depth), lost, generator) > 0, certain, depth)

@@ -56,7 +56,7 @@ class Material:
     roughness: float = 0.6
     """0 mirror .. 1 matt."""
     emission: Colour = (0.0, 0.0, 0.0)
-    """Light given off by itself (radiance)."""
+    """Light given off by itself, where 1 is what the exposure shows as nearly white."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ def _volume(device: torch.device) -> Tensor:
     channels = []
     for amplitude in (
         np.where(radius < 28, radius**-2.1, 0.0),
-        np.where((radius > 8) & (radius < 26), radius**-1.3, 0.0),
+        np.where((radius > 6) & (radius < 20), radius**-1.3, 0.0),
     ):
         values = np.real(np.fft.ifftn(spectrum * amplitude))
         channels.append(np.pad(values / values.std(), (0, 1), mode="wrap"))

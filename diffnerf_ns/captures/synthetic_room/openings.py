@@ -77,7 +77,7 @@ def window(decor: Decor, hole: Opening) -> Assembly:
     white = decor.white_paint
     middle_height = (hole.bottom + hole.top) / 2
     high = hole.top - hole.bottom
-    _reveal(thing, hole, white, with_floor=True)
+    _reveal(thing, hole, white, white)
     thing.begin_group()
     y, bar = WALL_THICKNESS - 0.05, 0.05
     for x in (hole.start + bar / 2, hole.stop - bar / 2):
@@ -101,7 +101,7 @@ def window(decor: Decor, hole: Opening) -> Assembly:
 def door(decor: Decor, hole: Opening) -> Assembly:
     """A closed door in the wall's frame."""
     thing, leaf = Assembly(), decor.pick((decor.white_paint, decor.main_wood, decor.paint()))
-    _reveal(thing, hole, decor.white_paint, with_floor=False)
+    _reveal(thing, hole, decor.white_paint, decor.main_wood)
     _casing(thing, hole, decor.white_paint)
     thing.begin_group()
     y = 0.06
@@ -119,12 +119,12 @@ def door(decor: Decor, hole: Opening) -> Assembly:
 def doorway(decor: Decor, hole: Opening, floor_material: int, wall_material: int) -> Assembly:
     """An open passage in the wall's frame with a short corridor behind it."""
     thing = Assembly()
-    _reveal(thing, hole, decor.white_paint, with_floor=False)
+    _reveal(thing, hole, decor.white_paint, floor_material)
     _casing(thing, hole, decor.white_paint)
     thing.begin_group()
     deep, wide, high = 1.5, hole.wide + 1.6, 2.4
     x, y = hole.middle, WALL_THICKNESS + deep / 2
-    thing.box((x, y - 0.1, -0.05), (wide, deep + 0.2, 0.1), floor_material)
+    thing.box((x, y + 0.02, -0.05), (wide, deep + 0.04, 0.1), floor_material)
     thing.box((x, y, high + 0.05), (wide, deep, 0.1), decor.white_paint)
     thing.box((x, WALL_THICKNESS + deep + 0.05, high / 2), (wide, 0.1, high), wall_material)
     for side in (-1, 1):
@@ -145,14 +145,13 @@ def skirting(decor: Decor, wall: Wall) -> Assembly:
     return thing
 
 
-def _reveal(thing: Assembly, hole: Opening, material: int, with_floor: bool) -> None:
+def _reveal(thing: Assembly, hole: Opening, material: int, sill_material: int) -> None:
     side, deep = 0.04, WALL_THICKNESS
     high = hole.top - hole.bottom
     for x in (hole.start - side / 2, hole.stop + side / 2):
         thing.box((x, deep / 2 + 1e-3, (hole.bottom + hole.top) / 2), (side, deep, high + 2 * side), material)
     thing.box((hole.middle, deep / 2 + 1e-3, hole.top + side / 2), (hole.wide, deep, side), material)
-    if with_floor:
-        thing.box((hole.middle, deep / 2 + 1e-3, hole.bottom - side / 2), (hole.wide, deep, side), material)
+    thing.box((hole.middle, deep / 2 + 1e-3, hole.bottom - side / 2), (hole.wide, deep, side), sill_material)
 
 
 def _casing(thing: Assembly, hole: Opening, material: int) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from diffnerf_ns.captures.synthetic_room.antialiasing import smooth_edges
+from diffnerf_ns.captures.synthetic_room.cores import run_on_cores
 from diffnerf_ns.captures.synthetic_room.pixels import Pixels, Shadeable, shade, surfaces_along
 from diffnerf_ns.captures.synthetic_room.room import Room
 from diffnerf_ns.captures.synthetic_room.shading import tone_map
 from diffnerf_ns.captures.synthetic_room.shadows import Received, sample_lights, smooth_over_tiles, tile_slots
 
-RAYS_AT_ONCE = {"cpu": 160_000, "cuda": 8_000_000}
+RAYS_AT_ONCE = {"cpu": 80_000, "cuda": 8_000_000}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def render(
         camera_to_world: [N, 4, 4] OpenGL poses (x right, y up, z backwards), metres.
         camera: the intrinsics that all frames share.
         device: where to compute and where the result is.
-        antialias: trace four more rays where neighbouring pixels differ. Depth is always that of the pixel centre.
+        antialias: trace three more rays where neighbouring pixels differ. Depth is always that of the pixel centre.
     """
     device = torch.device(device)
     room = room.to(device)
@@ -75,8 +77,8 @@ def render(
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise ValueError(f"camera_to_world must be [N, 4, 4], got {tuple(poses.shape)}")
     at_once = max(1, RAYS_AT_ONCE.get(device.type, RAYS_AT_ONCE["cpu"]) // (camera.width * camera.height))
-    with torch.no_grad():
-        chunks = [_render_chunk(room, chunk, camera, antialias) for chunk in poses.split(at_once)]
+    jobs = [partial(_render_chunk, room, chunk, camera, antialias) for chunk in poses.split(at_once)]
+    chunks = run_on_cores(jobs) if device.type == "cpu" else [job() for job in jobs]
     return RenderedFrames(*(torch.cat([getattr(chunk, f.name) for chunk in chunks]) for f in fields(RenderedFrames)))
 
 
@@ -88,6 +90,7 @@ def pixel_directions(camera: Camera, device: torch.device) -> Tensor:
     return torch.stack([x, y, -torch.ones_like(x)], -1)
 
 
+@torch.no_grad()
 def _render_chunk(room: Room, poses: Tensor, camera: Camera, antialias: bool) -> RenderedFrames:
     grid = (len(poses), camera.height, camera.width)
     in_camera = pixel_directions(camera, poses.device)

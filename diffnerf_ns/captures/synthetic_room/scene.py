@@ -1,12 +1,12 @@
 """All primitives of a room as tensors, and the tracing of rays through them.
 
 World frame: metres, z up. Rays are origins and unit directions `[3, R]`. Primitives come in groups that share a
-bounding sphere; a ray meets only the groups whose sphere it enters.
+bounding sphere and box; a ray meets only the groups whose bounds it enters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ from diffnerf_ns.captures.synthetic_room.primitives import (
     PrimitiveKind,
     intersect_rectangles,
 )
+
+RAYS_PER_CULLING_BLOCK = 4096
+"""Rays that meet all bounding spheres at once on a CPU: what fits into its cache."""
 
 
 class Hits(NamedTuple):
@@ -55,6 +58,8 @@ class Scene:
     group_runs: tuple[tuple[Run, ...], ...]
     group_centre: Tensor
     """[G, 3]"""
+    group_half_extents: Tensor
+    """[G, 3] of the box around the group, along the world's axes."""
     group_radius: Tensor
     """[G]"""
 
@@ -69,7 +74,7 @@ class Scene:
 
 def build_scene(shell: list[Part], openings: list[list[tuple]], groups: Iterable[list[Part]]) -> Scene:
     """Builds the tensors: `shell` are the room's rectangles with their openings, `groups` the closed solids."""
-    parts, runs, centres, radii = list(shell), [], [], []
+    parts, runs, centres, half_extents = list(shell), [], [], []
     for group in groups:
         ordered = sorted(group, key=lambda part: part.kind)
         group_runs = []
@@ -81,7 +86,7 @@ def build_scene(shell: list[Part], openings: list[list[tuple]], groups: Iterable
         high = np.max([part.bounding_box()[1] for part in ordered], axis=0)
         runs.append(tuple(group_runs))
         centres.append((low + high) / 2)
-        radii.append(np.linalg.norm(high - low) / 2)
+        half_extents.append((high - low) / 2)
     most = max([1, *(len(holes) for holes in openings)])
     padded = [[*holes, *[(0.0, 0.0, 0.0, 0.0)] * (most - len(holes))] for holes in openings]
     return Scene(
@@ -93,7 +98,8 @@ def build_scene(shell: list[Part], openings: list[list[tuple]], groups: Iterable
         openings=torch.tensor(padded, dtype=torch.float32),
         group_runs=tuple(runs),
         group_centre=torch.tensor(np.array(centres), dtype=torch.float32).reshape(-1, 3),
-        group_radius=torch.tensor(np.array(radii), dtype=torch.float32),
+        group_half_extents=torch.tensor(np.array(half_extents), dtype=torch.float32).reshape(-1, 3),
+        group_radius=torch.tensor(np.linalg.norm(np.array(half_extents).reshape(-1, 3), axis=1), dtype=torch.float32),
     )
 
 
@@ -102,8 +108,7 @@ def trace_nearest(scene: Scene, origins: Tensor, directions: Tensor) -> Hits:
     nearest = _to_rectangles(scene, origins, directions)
     distance, primitive = nearest.min(0)
     primitive = torch.where(torch.isfinite(distance), primitive, -1)
-    for runs, rays in _rays_by_group(scene, origins, directions, distance):
-        o, d = origins[:, rays], directions[:, rays]
+    for runs, rays, o, d in _rays_by_group(scene, origins, directions, distance):
         best, best_primitive = distance[rays], primitive[rays]
         for run in runs:
             t, index = _to_solids(scene, run, o, d).min(0)
@@ -122,8 +127,8 @@ def trace_blocked(
     blocked = torch.zeros_like(farthest, dtype=torch.bool)
     if with_shell:
         blocked |= (_to_rectangles(scene, origins, directions) < farthest).any(0)
-    for runs, rays in _rays_by_group(scene, origins, directions, farthest):
-        o, d, limit = origins[:, rays], directions[:, rays], farthest[rays]
+    for runs, rays, o, d in _rays_by_group(scene, origins, directions, farthest):
+        limit = farthest[rays]
         for run in runs:
             blocked[rays] |= (_to_solids(scene, run, o, d) < limit).any(0)
     return blocked
@@ -173,17 +178,44 @@ def _to_solids(scene: Scene, run: Run, origins: Tensor, directions: Tensor) -> T
     return INTERSECTIONS[run.kind](o, d, scene.size[run.start : run.stop, :, None])
 
 
-def _rays_by_group(scene: Scene, origins: Tensor, directions: Tensor, farthest: Tensor):
-    """Yields the runs of each group with the indices of the rays that enter its bounding sphere before `farthest`."""
+def _rays_by_group(
+    scene: Scene, origins: Tensor, directions: Tensor, farthest: Tensor
+) -> Iterator[tuple[tuple[Run, ...], Tensor, Tensor, Tensor]]:
+    """Yields the runs of each group with the rays that enter its bounds: their indices, origins and directions.
+
+    Both the position of a centre along a ray and the squared distance of a ray's origin to the sphere are dot products
+    of something per group with something per ray.
+    """
     if not scene.group_runs:
         return
-    along = scene.group_centre @ directions - (origins * directions).sum(0)
-    to_centre = (
-        origins.square().sum(0) - 2.0 * (scene.group_centre @ origins) + scene.group_centre.square().sum(1)[:, None]
-    )
-    radius = scene.group_radius[:, None]
-    enters = (to_centre - along.square() <= radius * radius + 1e-4) & (along > -radius) & (along - radius < farthest)
-    rays = torch.nonzero(enters)[:, 1]
-    for runs, group_rays in zip(scene.group_runs, rays.split(enters.sum(1).tolist()), strict=True):
+    centre, radius = scene.group_centre, scene.group_radius[:, None]
+    one = torch.ones_like(radius)
+    per_group_along = torch.cat([centre, -one], 1)
+    per_group_distance = torch.cat([-2.0 * centre, one, centre.square().sum(1, keepdim=True) - radius.square()], 1)
+    per_ray_along = torch.cat([directions, (origins * directions).sum(0, keepdim=True)])
+    squared = origins.square().sum(0, keepdim=True)
+    per_ray_distance = torch.cat([origins, squared, torch.ones_like(squared)])
+
+    enters = torch.empty(len(centre), origins.shape[1], dtype=torch.bool, device=origins.device)
+    block = RAYS_PER_CULLING_BLOCK if origins.device.type == "cpu" else origins.shape[1]
+    for start in range(0, origins.shape[1], block):
+        part = slice(start, start + block)
+        along = per_group_along @ per_ray_along[:, part]
+        inside = per_group_distance @ per_ray_distance[:, part] <= along.square() + 1e-3
+        inside &= along > -radius
+        torch.logical_and(inside, along < farthest[part] + radius, out=enters[:, part])
+    group, ray = torch.nonzero(enters, as_tuple=True)
+    counts = torch.bincount(group, minlength=len(centre)).tolist()
+    for index, group_rays in enumerate(ray.split(counts)):
         if len(group_rays):
-            yield runs, group_rays
+            o, d = origins.index_select(1, group_rays), directions.index_select(1, group_rays)
+            within = torch.nonzero(_enters_box(o, d, scene.group_half_extents[index], centre[index]))[:, 0]
+            if len(within):
+                yield scene.group_runs[index], group_rays[within], o.index_select(1, within), d.index_select(1, within)
+
+
+def _enters_box(origins: Tensor, directions: Tensor, half_extents: Tensor, centre: Tensor) -> Tensor:
+    inverse = 1.0 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
+    middle = (centre[:, None] - origins) * inverse
+    reach = (half_extents[:, None] + 1e-4) * inverse.abs()
+    return (middle - reach).amax(0) <= (middle + reach).amin(0)

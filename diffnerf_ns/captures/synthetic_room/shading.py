@@ -47,8 +47,9 @@ def radiance_at(
     surroundings = faces[room_face(points, mirrored, half_extents)]
     openness = (received.ambient.mean(1) / faces.mean()).clamp(0.0, 1.0)
     gloss = gloss + surroundings * openness[:, None]
+    glow = emission * (0.55 + 0.45 * facing)[:, None] / lighting.exposure
     tint = torch.where(specular[:, None] > 0.2, albedo.sqrt(), torch.ones_like(albedo))
-    return albedo / math.pi * diffuse * (1.0 - fresnel)[:, None] + fresnel[:, None] * tint * gloss + emission
+    return albedo / math.pi * diffuse * (1.0 - fresnel)[:, None] + fresnel[:, None] * tint * gloss + glow
 
 
 def outside_radiance(lighting: Lighting, origins: Tensor, directions: Tensor) -> Tensor:

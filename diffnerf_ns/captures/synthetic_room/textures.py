@@ -97,7 +97,7 @@ def _cell(value: Tensor) -> tuple[Tensor, Tensor]:
 
 def _plain(s: Sample) -> Tensor:
     smooth, fine = noise(s.point * 0.45 + s.offset)
-    return s.first * (1.0 + s.detail * (0.07 * smooth + 0.035 * fine))[:, None]
+    return s.first * (1.0 + s.detail * (0.07 * smooth + 0.025 * fine))[:, None]
 
 
 def _wood_grain(along: Tensor, offset: Tensor, rings_per_metre: Tensor) -> tuple[Tensor, Tensor]:

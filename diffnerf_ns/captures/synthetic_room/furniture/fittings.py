@@ -23,7 +23,7 @@ def picture(decor: Decor, wide: float, high: float) -> Assembly:
 def floor_lamp(decor: Decor) -> Assembly:
     thing, metal = Assembly(), decor.pick((decor.metal, decor.dark_metal))
     height = decor.uniform(1.4, 1.65)
-    shade = decor.glow((1.0, 0.84, 0.62), decor.uniform(1.2, 2.0))
+    shade = decor.glow((1.0, 0.84, 0.62), decor.uniform(0.6, 0.9))
     thing.cylinder((0, 0, 0), 0.025, 0.14, metal)
     thing.cylinder((0, 0, 0.02), height, 0.011, metal)
     thing.begin_group()
@@ -36,7 +36,7 @@ def floor_lamp(decor: Decor) -> Assembly:
 def pendant_lamp(decor: Decor) -> Assembly:
     """Hangs from the ceiling at z = 0."""
     thing = Assembly()
-    glow = decor.glow((1.0, 0.93, 0.82), 3.0)
+    glow = decor.glow((1.0, 0.93, 0.82), 1.4)
     thing.cylinder((0, 0, -0.03), 0.03, 0.06, decor.white_paint)
     thing.cylinder((0, 0, -PENDANT_DROP + 0.1), PENDANT_DROP - 0.1, 0.006, decor.dark_metal)
     thing.begin_group()
@@ -53,7 +53,7 @@ def ceiling_panel(decor: Decor, wide: float, deep: float) -> Assembly:
     """Fixed under the ceiling at z = 0."""
     thing = Assembly()
     thing.rounded_box((0, 0, -0.02), (wide, deep, 0.04), 0.015, decor.white_paint)
-    thing.box((0, 0, -0.041), (wide - 0.08, deep - 0.08, 0.004), decor.glow((1.0, 0.97, 0.93), 3.0))
+    thing.box((0, 0, -0.041), (wide - 0.08, deep - 0.08, 0.004), decor.glow((1.0, 0.97, 0.93), 1.6))
     return thing
 
 

@@ -71,7 +71,7 @@ def row_of_books(decor: Decor, length: float, tallest: float, deep: float) -> As
 
 def table_lamp(decor: Decor) -> Assembly:
     thing, body = Assembly(), decor.ceramic()
-    shade = decor.glow((1.0, 0.86, 0.66), decor.uniform(1.2, 2.0))
+    shade = decor.glow((1.0, 0.86, 0.66), decor.uniform(0.6, 0.9))
     thing.cylinder((0, 0, 0), 0.02, 0.075, body)
     thing.ellipsoid((0, 0, 0.10), (0.06, 0.06, 0.09), body)
     thing.cylinder((0, 0, 0.17), 0.10, 0.009, decor.metal)
