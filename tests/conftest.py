@@ -61,10 +61,10 @@ def capture(make_capture: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def edit_transforms() -> Callable[[Path, Callable[[dict], None]], None]:
+def edit_transforms() -> Callable[[Path, Callable[[dict], object]], None]:
     """Changes a capture's transforms.json in place."""
 
-    def edit(capture: Path, change: Callable[[dict], None]) -> None:
+    def edit(capture: Path, change: Callable[[dict], object]) -> None:
         file = capture / "transforms.json"
         meta = json.loads(file.read_text())
         change(meta)

@@ -25,4 +25,4 @@ def read_image(file: Path, width: int, height: int) -> npt.NDArray[np.uint8]:
         raise CaptureError(file, "image", "cannot be read", "Copy it again or remove its frame.")
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)

@@ -82,10 +82,10 @@ class HoleFilter:
         (colour aside) in the window."""
         height, width = depth_z_m.shape
         r = self.radius
-        padded = cv2.copyMakeBorder(depth_z_m, r, r, r, r, cv2.BORDER_CONSTANT, value=0)
+        padded = np.pad(depth_z_m, r)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        padded_grey = cv2.copyMakeBorder(grey, r, r, r, r, cv2.BORDER_REPLICATE)
-        inside = cv2.copyMakeBorder(np.ones_like(depth_z_m), r, r, r, r, cv2.BORDER_CONSTANT, value=0)
+        padded_grey = np.pad(grey, r, mode="edge")
+        inside = np.pad(np.ones_like(depth_z_m), r)
         tolerance = self.surface_tolerance * depth_z_m
         total, weights = np.zeros_like(depth_z_m), np.zeros_like(depth_z_m)
         same, possible = np.zeros_like(depth_z_m), np.zeros_like(depth_z_m)
@@ -106,7 +106,7 @@ class HoleFilter:
         count, labels, statistics, _ = cv2.connectedComponentsWithStats((~measured).astype(np.uint8), connectivity=4)
         small = statistics[:, cv2.CC_STAT_AREA] <= self.largest_hole * measured.size
         small[0] = False  # label 0 is what was measured
-        return small[labels] if count > 1 else np.zeros_like(measured)
+        return small[labels.astype(np.intp)] if count > 1 else np.zeros_like(measured)
 
 
 def _local_range(depth_z_m: FloatMap, radius: int) -> FloatMap:

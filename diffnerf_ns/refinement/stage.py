@@ -133,7 +133,7 @@ def refine_frames(
         Manifest(capture, refiner.fingerprint(), {f.name: key for f, key in zip(frames, keys, strict=True)})
     )
     seconds = time.perf_counter() - start
-    summary = _summary([infos[key] for key in keys], refined_count, seconds)
+    summary = _summary([info for key in keys if (info := infos[key]) is not None], refined_count, seconds)
     console.print(summary, highlight=False)
     return StageResult(keys, refined_count, seconds, summary)
 

@@ -26,7 +26,7 @@ from diffnerf_ns.checked_trainer import CheckedTrainerConfig
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig, RefinerConfig
 
 
-def edit(capture: Path, change: Callable[[dict], None]) -> None:
+def edit(capture: Path, change: Callable[[dict], object]) -> None:
     file = capture / "transforms.json"
     meta = json.loads(file.read_text())
     change(meta)

@@ -16,7 +16,7 @@ from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.dataparser_spec import diffnerf_data
 
-EditTransforms = Callable[[Path, Callable[[dict], None]], None]
+EditTransforms = Callable[[Path, Callable[[dict], object]], None]
 
 
 def parse(data: Path, split: str = "train", **settings):

@@ -24,6 +24,12 @@ def arrays(seed: int = 0) -> FrameArrays:
     return depth, sigma, (depth > 0).astype(np.uint8)
 
 
+def loaded(cache: RefinementCache) -> FrameArrays:
+    found = cache.load(KEY)
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def cache(cache_dir: Path) -> RefinementCache:
     return RefinementCache(cache_dir)
@@ -31,7 +37,7 @@ def cache(cache_dir: Path) -> RefinementCache:
 
 def test_what_is_saved_is_loaded(cache: RefinementCache) -> None:
     cache.save(KEY, arrays(), {"note": 1})
-    depth, sigma, provenance = cache.load(KEY)
+    depth, sigma, provenance = loaded(cache)
     np.testing.assert_allclose(depth, arrays()[0], atol=8 / 65535)
     np.testing.assert_allclose(sigma, arrays()[1], rtol=1e-3)
     np.testing.assert_array_equal(provenance, arrays()[2])
@@ -41,14 +47,14 @@ def test_what_is_saved_is_loaded(cache: RefinementCache) -> None:
 def test_missing_stays_missing_and_near_stays_known(cache: RefinementCache) -> None:
     depth = np.array([[0.0, 1e-4, 60.0]], np.float32)
     cache.save(KEY, (depth, np.where(depth > 0, 1e-9, 0).astype(np.float32), (depth > 0).astype(np.uint8)), {})
-    loaded, sigma, _ = cache.load(KEY)
-    assert ((loaded > 0) == (depth > 0)).all()
+    near, sigma, _ = loaded(cache)
+    assert ((near > 0) == (depth > 0)).all()
     assert ((sigma > 0) == (depth > 0)).all()
 
 
 def test_a_frame_without_any_depth_can_be_kept(cache: RefinementCache) -> None:
     cache.save(KEY, (np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32), np.zeros((3, 4), np.uint8)), {})
-    assert (cache.load(KEY)[0] == 0).all()
+    assert (loaded(cache)[0] == 0).all()
 
 
 def test_what_was_never_saved_is_absent(cache: RefinementCache) -> None:

@@ -97,7 +97,9 @@ def test_results_come_back_for_the_frame_they_belong_to(capture: Path, cache_dir
     assert len(set(keys)) == 4
     for frame, key in zip(frames, keys, strict=True):
         sensor = refiner_frame(frame).read_depth_z_m()
-        depth, sigma, provenance = RefinementCache(cache_dir).load(key)
+        found = RefinementCache(cache_dir).load(key)
+        assert found is not None
+        depth, sigma, provenance = found
         np.testing.assert_allclose(depth[sensor > 0], sensor[sensor > 0] + 0.01, atol=1e-4)
         assert (depth[sensor == 0] == 0).all()
         np.testing.assert_allclose(sigma[sensor > 0], 0.02, rtol=1e-3)
@@ -186,7 +188,7 @@ class SlowRefiner(CountingRefiner):
             yield refined
 
 
-def start_slow_run(capture: Path, cache_dir: Path, pause_s: float) -> tuple[multiprocessing.Process, Any]:
+def start_slow_run(capture: Path, cache_dir: Path, pause_s: float) -> tuple[Any, Any]:
     context = multiprocessing.get_context("fork")
     refined = context.Queue()
     process = context.Process(target=run, args=(frames_of(capture), SlowRefiner(pause_s, refined), cache_dir))
