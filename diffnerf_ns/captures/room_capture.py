@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.capture_files import TRANSFORMS_FILE, FrameToWrite, PinholeIntrinsics, write_capture
-from diffnerf_ns.captures.sensor_noise import misregister, pose_drift, simulate_sensor
+from diffnerf_ns.captures.sensor_noise import SensorKind, misregister, pose_drift, simulate_sensor
 from diffnerf_ns.captures.synthetic_room import Camera, Room, camera_path, generate_room, render
 
 ROOM_FORMAT = 1
@@ -34,7 +34,7 @@ class MakeRoom:
     """Number of frames along the path, held-out ones included."""
     resolution: tuple[int, int] = (320, 240)
     """Width and height of images and depth, pixels."""
-    sensor: Literal["kinect", "lidar", "tof", "stereo", "redwood", "none"] = "kinect"
+    sensor: SensorKind = "kinect"
     """Depth sensor to simulate; none writes exact depth."""
     strength: float = 1.0
     """Severity of the sensor's noise and holes: 1 as published, 0 none, 2 twice as bad."""
@@ -104,6 +104,7 @@ def check_settings(config: MakeRoom) -> None:
         (2 <= config.views <= 99_999, "views", config.views, "2 to 99999"),
         (min(width, height) >= 16, "resolution", config.resolution, "at least 16 pixels each way"),
         (max(width, height) <= 4096, "resolution", config.resolution, "at most 4096 pixels each way"),
+        (config.sensor in get_args(SensorKind), "sensor", config.sensor, f"one of {', '.join(get_args(SensorKind))}"),
         (0 <= config.strength <= 5, "strength", config.strength, "0 to 5"),
         (0 <= config.held_out <= 0.5, "held_out", config.held_out, "0 to 0.5"),
         (0 <= config.furniture <= 3, "furniture", config.furniture, "0 to 3"),

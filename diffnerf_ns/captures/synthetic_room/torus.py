@@ -47,9 +47,12 @@ def depressed_quartic_roots(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
     """Real roots [M, 4] of t^4 + p t^2 + q t + r = 0 (double precision), infinite where a root is not real."""
     m = _largest_cubic_root(p, p * p / 4.0 - r, -q * q / 8.0).clamp_min(1e-14)
     s = (2.0 * m).sqrt()
+    balanced = ((p / 2.0 + m).square() - r).clamp_min(0.0).sqrt()
+    nearly_biquadratic = m < 1e-7 * (p.abs() + r.abs().sqrt())
+    w = torch.where(nearly_biquadratic, torch.copysign(balanced, q), q / (2.0 * s))
     roots = []
     for sign in (-1.0, 1.0):
-        constant = p / 2.0 + m - sign * q / (2.0 * s)
+        constant = p / 2.0 + m - sign * w
         discriminant = m / 2.0 - constant
         half = discriminant.clamp_min(0.0).sqrt()
         for side in (-1.0, 1.0):
