@@ -17,6 +17,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
+from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
@@ -123,7 +124,8 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         refiner = load_refiner(self.config.refiner.model)
         if self.local_rank != 0:
             _wait_for_others()
-        keys = refine_frames(frames, refiner, cache, str(Path(self.get_datapath()).resolve()), CONSOLE).keys
+        console = CONSOLE if self.local_rank == 0 else Console(quiet=True)
+        keys = refine_frames(frames, refiner, cache, str(Path(self.get_datapath()).resolve()), console).keys
         if self.local_rank == 0:
             _wait_for_others()
 

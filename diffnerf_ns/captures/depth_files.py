@@ -72,7 +72,7 @@ def image_file_size(file: Path) -> tuple[int, int]:
     except FileNotFoundError as error:
         raise CaptureError(file, "file", "there is no such file", "Restore it or remove its frame.") from error
     except OSError as error:
-        raise _unreadable(file, str(error)) from error
+        raise _unreadable(file, "empty, truncated or not an image", "file") from error
 
 
 def _read_picture(file: Path) -> npt.NDArray:
@@ -113,5 +113,5 @@ def _single_channel(file: Path, stored: npt.NDArray) -> npt.NDArray:
     return stored
 
 
-def _unreadable(file: Path, reason: str) -> CaptureError:
-    return CaptureError(file, "depth file", f"cannot be read ({reason})", "Copy it again or remove its frame.")
+def _unreadable(file: Path, reason: str, field: str = "depth file") -> CaptureError:
+    return CaptureError(file, field, f"cannot be read ({reason})", "Copy it again or remove its frame.")
