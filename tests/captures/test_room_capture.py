@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -156,7 +157,7 @@ def test_settings_out_of_range_are_refused_by_name_and_nothing_is_written(tmp_pa
 
 def test_unknown_sensor_is_refused_before_anything_is_written(tmp_path) -> None:
     with pytest.raises(ValueError, match="sensor"):
-        write_room_capture(MakeRoom(tmp_path / "room", **SMALL, sensor="sonar"))
+        write_room_capture(MakeRoom(tmp_path / "room", **SMALL, sensor=cast(Any, "sonar")))
     assert not (tmp_path / "room").exists()
 
 
@@ -185,9 +186,9 @@ def test_every_setting_explains_itself() -> None:
     import ast
     import inspect
 
-    tree = ast.parse(inspect.getsource(MakeRoom)).body[0]
+    tree = cast(ast.ClassDef, ast.parse(inspect.getsource(MakeRoom)).body[0])
     documented = {
-        before.target.id
+        ast.unparse(before.target)
         for before, after in zip(tree.body, tree.body[1:], strict=False)
         if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     }

@@ -128,14 +128,14 @@ def test_rectangle_is_seen_from_its_front_only_and_through_its_openings() -> Non
     assert distance.tolist() == [3.0, math.inf, 3.0, math.inf, math.inf]
 
 
-def test_quartic_roots_are_those_it_was_made_from() -> None:
-    roots = torch.tensor([[-2.0, -0.5, 1.0, 1.5], [-1.0, -1.0, 1.0, 1.0], [0.0, -3.0, 1.0, 2.0]], dtype=torch.float64)
-    p = torch.stack([sum(r[i] * r[j] for i in range(4) for j in range(i)) for r in roots])
-    q = -torch.stack(
-        [sum(r.prod() / r[i] if r[i] else r[[k for k in range(4) if k != i]].prod() for i in range(4)) for r in roots]
-    )
-    found = depressed_quartic_roots(p, q, roots.prod(1)).sort(1).values
-    assert torch.allclose(found, roots.sort(1).values, atol=1e-5)
+@pytest.mark.parametrize("roots", [(-2.0, -0.5, 1.0, 1.5), (-1.0, -1.0, 1.0, 1.0), (-3.0, 0.0, 1.0, 2.0)])
+def test_quartic_roots_are_those_it_was_made_from(roots) -> None:
+    a, b, c, d = roots
+    p = a * b + a * c + a * d + b * c + b * d + c * d
+    q = -(a * b * c + a * b * d + a * c * d + b * c * d)
+    coefficients = torch.tensor([[p], [q], [a * b * c * d]], dtype=torch.float64)
+    found = depressed_quartic_roots(*coefficients).sort(1).values
+    assert found[0].tolist() == pytest.approx(roots, abs=1e-5)
 
 
 def test_quartic_without_real_roots_has_none() -> None:

@@ -43,6 +43,8 @@ def noise(points: Tensor) -> tuple[Tensor, Tensor]:
 def hashed(*integers: Tensor) -> Tensor:
     """A number in 0..1 that looks random, for (small) whole numbers."""
     factors = (12.9898, 78.233, 37.719)
-    mixed = sum(value * factor for value, factor in zip(integers, factors, strict=False))
+    mixed = torch.zeros_like(integers[0])
+    for value, factor in zip(integers, factors, strict=False):
+        mixed = mixed + value * factor
     wave = torch.sin(mixed) * 43758.547
     return wave - wave.floor()

@@ -71,7 +71,6 @@ def shade(room: Room, pixels: Pixels, surface: Shadeable, received: Received) ->
     radiance = torch.zeros_like(pixels.origin)
     radiance[surface.row] = radiance_at(
         room.lighting,
-        room.half_extents,
         surface.point,
         surface.normal,
         pixels.direction[surface.row],

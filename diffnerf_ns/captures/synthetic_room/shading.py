@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffnerf_ns.captures.synthetic_room.lights import AreaLight, Lighting
 from diffnerf_ns.captures.synthetic_room.noise_volume import noise
-from diffnerf_ns.captures.synthetic_room.shadows import Received, room_face
+from diffnerf_ns.captures.synthetic_room.shadows import Received, surroundings_towards
 
 BACKDROP_M = 14.0
 """Distance from the middle of the room at which the view from its windows is painted."""
@@ -17,7 +17,6 @@ BACKDROP_M = 14.0
 
 def radiance_at(
     lighting: Lighting,
-    half_extents: tuple[float, float, float],
     points: Tensor,
     normals: Tensor,
     view: Tensor,
@@ -44,7 +43,7 @@ def radiance_at(
         diffuse = diffuse + visible * (normals @ sun).clamp_min(0.0)[:, None] * irradiance
         gloss = gloss + visible * _lobe(mirrored @ sun, roughness)[:, None] * irradiance
     faces = points.new_tensor(lighting.face_radiance)
-    surroundings = faces[room_face(points, mirrored, half_extents)]
+    surroundings = surroundings_towards(mirrored, faces)
     openness = (received.ambient.mean(1) / faces.mean()).clamp(0.0, 1.0)
     gloss = gloss + surroundings * openness[:, None]
     glow = emission * (0.55 + 0.45 * facing)[:, None] / lighting.exposure

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffnerf_ns.captures.synthetic_room.lights import Lighting
+from diffnerf_ns.captures.synthetic_room.lights import AreaLight, Lighting, Sun
 from diffnerf_ns.captures.synthetic_room.scene import Scene, trace_blocked
 
 TILE = 4
 AMBIENT_REACH_M = 1.3
 """How far away a thing still shades the ambient light."""
+BLOCKED_SHARE = 0.2
+"""How bright a thing that blocks ambient light is itself, compared with the room's faces."""
 LIFT_M = 2e-3
 """How far above a surface its shadow rays start."""
 
@@ -45,8 +47,8 @@ def sample_lights(
     outside = _outside(starts, half_extents)
     columns = [_lamp_in_sight(scene, light, starts, normals, slot, outside) for light in lighting.area_lights]
     if lighting.sun is not None:
-        columns.append(_sun_in_sight(scene, lighting, starts, normals, slot))
-    ambient = _ambient(scene, lighting, half_extents, starts, normals, slot)
+        columns.append(_sun_in_sight(scene, lighting.sun, starts, normals, slot))
+    ambient = _ambient(scene, lighting, starts, normals, slot)
     return Received(torch.stack(columns, 1), ambient)
 
 
@@ -81,14 +83,19 @@ def tile_slots(frames: int, height: int, width: int, device: torch.device) -> Te
     return (rows[:, None] * TILE + columns[None, :]).expand(frames, height, width)
 
 
-def room_face(origins: Tensor, directions: Tensor, half_extents: tuple[float, float, float]) -> Tensor:
-    """Which face [M] of the empty room a ray [M, 3] leaves through: floor, ceiling, +x, -x, +y, -y."""
-    half = origins.new_tensor(half_extents)
-    centred = origins - half * half.new_tensor([0.0, 0.0, 1.0])
-    safe = torch.where(directions.abs() < 1e-9, 1e-9, directions)
-    axis = ((half * safe.sign() - centred) / safe).argmin(1)
-    positive = directions.gather(1, axis[:, None])[:, 0] > 0
-    return torch.where(axis == 2, torch.where(positive, 1, 0), 2 + 2 * axis + torch.where(positive, 0, 1))
+def surroundings_towards(directions: Tensor, face_radiance: Tensor) -> Tensor:
+    """Radiance [M, 3] of the room in directions [M, 3]: its faces [6, 3], blended by the squared direction.
+
+    Faces are floor, ceiling, +x, -x, +y, -y. The blend does not depend on the place, so light has no seams.
+    """
+    x, y, z = directions.square().unbind(1)
+    east, north, up = (directions > 0).unbind(1)
+    floor, ceiling, plus_x, minus_x, plus_y, minus_y = face_radiance.unbind(0)
+    return (
+        z[:, None] * torch.where(up[:, None], ceiling, floor)
+        + x[:, None] * torch.where(east[:, None], plus_x, minus_x)
+        + y[:, None] * torch.where(north[:, None], plus_y, minus_y)
+    )
 
 
 def _pad(image: Tensor) -> Tensor:
@@ -101,7 +108,9 @@ def _outside(points: Tensor, half_extents: tuple[float, float, float]) -> Tensor
     return (points[:, :2].abs() > points.new_tensor(half_extents[:2])).any(1)
 
 
-def _lamp_in_sight(scene: Scene, light, starts: Tensor, normals: Tensor, slot: Tensor, outside: Tensor) -> Tensor:
+def _lamp_in_sight(
+    scene: Scene, light: AreaLight, starts: Tensor, normals: Tensor, slot: Tensor, outside: Tensor
+) -> Tensor:
     a = ((slot % TILE).to(starts.dtype) + 0.5) / TILE * 2.0 - 1.0
     b = ((slot // TILE).to(starts.dtype) + 0.5) / TILE * 2.0 - 1.0
     centre, half_u, half_v = (starts.new_tensor(part) for part in (light.centre, light.half_u, light.half_v))
@@ -125,11 +134,11 @@ def _lamp_in_sight(scene: Scene, light, starts: Tensor, normals: Tensor, slot: T
     return seen
 
 
-def _sun_in_sight(scene: Scene, lighting: Lighting, starts: Tensor, normals: Tensor, slot: Tensor) -> Tensor:
+def _sun_in_sight(scene: Scene, light: Sun, starts: Tensor, normals: Tensor, slot: Tensor) -> Tensor:
     """The sun's disc is sampled a little larger than it is, as through thin haze."""
     angle = slot.to(starts.dtype) * 2.39996
     radius = ((slot.to(starts.dtype) + 0.5) / TILE**2).sqrt() * 0.018
-    sun = starts.new_tensor(lighting.sun.direction)
+    sun = starts.new_tensor(light.direction)
     side = torch.nn.functional.normalize(torch.linalg.cross(sun, sun.new_tensor([0.0, 0.0, 1.0])), dim=0)
     up = torch.linalg.cross(side, sun)
     direction = sun + (radius * angle.cos())[:, None] * side + (radius * angle.sin())[:, None] * up
@@ -150,13 +159,13 @@ def _blocked_by_shell(scene: Scene, starts: Tensor, directions: Tensor) -> Tenso
     return trace_blocked(shell, starts.T.contiguous(), directions.T.contiguous(), far, with_shell=True)
 
 
-def _ambient(scene: Scene, lighting: Lighting, half_extents, starts: Tensor, normals: Tensor, slot: Tensor) -> Tensor:
+def _ambient(scene: Scene, lighting: Lighting, starts: Tensor, normals: Tensor, slot: Tensor) -> Tensor:
     direction = torch.nn.functional.normalize(normals + sphere_points(TILE**2, starts)[slot] * 0.999, dim=1)
     reach = torch.full_like(starts[:, 0], AMBIENT_REACH_M)
     blocked = trace_blocked(scene, starts.T.contiguous(), direction.T.contiguous(), reach)
     faces = starts.new_tensor(lighting.face_radiance)
-    open_radiance = faces[room_face(starts, direction, half_extents)]
-    return torch.where(blocked[:, None], 0.3 * faces.mean(0), open_radiance)
+    open_radiance = surroundings_towards(direction, faces)
+    return torch.where(blocked[:, None], BLOCKED_SHARE * faces.mean(0), open_radiance)
 
 
 def sphere_points(count: int, like: Tensor) -> Tensor:

@@ -158,8 +158,8 @@ def _sprigs(thing: Assembly, decor: Decor, from_height: float, length: float, le
     for index in range(leaves):
         angle, tilt = index * 2.39996, decor.uniform(0.15, 0.95)
         reach = length * decor.uniform(0.55, 0.95)
-        direction = (math.sin(tilt) * math.cos(angle), math.sin(tilt) * math.sin(angle), math.cos(tilt))
-        tip = tuple(direction[axis] * reach * 0.8 + (from_height if axis == 2 else 0.0) for axis in range(3))
+        aside = 0.8 * reach * math.sin(tilt)
+        tip = (aside * math.cos(angle), aside * math.sin(angle), from_height + 0.8 * reach * math.cos(tilt))
         thing.rod((0, 0, from_height), tip, 0.004, decor.leaf_materials[0])
         leaf = turn_about("z", math.degrees(angle)) @ turn_about("y", math.degrees(tilt) + decor.uniform(-10, 35))
         size = min(0.12, length * 0.32)
