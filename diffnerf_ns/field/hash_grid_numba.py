@@ -143,25 +143,29 @@ def _backward_table(positions, grad_out, scales, resolutions, offsets, sizes, ha
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _backward_positions(positions, table, grad_out, scales, resolutions, offsets, sizes, hashed, grad_positions):
-    one = np.float32(1.0)
     for point in prange(positions.shape[0]):
         sum_x, sum_y, sum_z = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for level in range(scales.shape[0]):
-            scale, resolution, size = scales[level], resolutions[level], sizes[level]
+            scale = scales[level]
+            grad_0, grad_1 = grad_out[point, 2 * level] * scale, grad_out[point, 2 * level + 1] * scale
+            if grad_0 == 0.0 and grad_1 == 0.0:
+                continue
             x, fx = _locate(positions[point, 0], scale)
             y, fy = _locate(positions[point, 1], scale)
             z, fz = _locate(positions[point, 2], scale)
-            e = _entries(x, y, z, resolution, size, hashed[level], offsets[level])
-            grad_0, grad_1 = grad_out[point, 2 * level] * scale, grad_out[point, 2 * level + 1] * scale
-            for corner in range(8):
-                dx, dy, dz = corner & 1, (corner >> 1) & 1, (corner >> 2) & 1
-                wx = fx if dx else one - fx
-                wy = fy if dy else one - fy
-                wz = fz if dz else one - fz
-                value = table[e[corner], 0] * grad_0 + table[e[corner], 1] * grad_1
-                sum_x += (value if dx else -value) * wy * wz
-                sum_y += (value if dy else -value) * wx * wz
-                sum_z += (value if dz else -value) * wx * wy
+            e = _entries(x, y, z, resolutions[level], sizes[level], hashed[level], offsets[level])
+            v000 = table[e[0], 0] * grad_0 + table[e[0], 1] * grad_1
+            v100 = table[e[1], 0] * grad_0 + table[e[1], 1] * grad_1
+            v010 = table[e[2], 0] * grad_0 + table[e[2], 1] * grad_1
+            v110 = table[e[3], 0] * grad_0 + table[e[3], 1] * grad_1
+            v001 = table[e[4], 0] * grad_0 + table[e[4], 1] * grad_1
+            v101 = table[e[5], 0] * grad_0 + table[e[5], 1] * grad_1
+            v011 = table[e[6], 0] * grad_0 + table[e[6], 1] * grad_1
+            v111 = table[e[7], 0] * grad_0 + table[e[7], 1] * grad_1
+            gx, gy, gz = np.float32(1.0) - fx, np.float32(1.0) - fy, np.float32(1.0) - fz
+            sum_x += gz * (gy * (v100 - v000) + fy * (v110 - v010)) + fz * (gy * (v101 - v001) + fy * (v111 - v011))
+            sum_y += gz * (gx * (v010 - v000) + fx * (v110 - v100)) + fz * (gx * (v011 - v001) + fx * (v111 - v101))
+            sum_z += gy * (gx * (v001 - v000) + fx * (v101 - v100)) + fy * (gx * (v011 - v010) + fx * (v111 - v110))
         grad_positions[point, 0] = sum_x
         grad_positions[point, 1] = sum_y
         grad_positions[point, 2] = sum_z

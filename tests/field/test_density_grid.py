@@ -1,0 +1,63 @@
+"""The density grid sends samples to where the field has matter."""
+
+import torch
+
+from diffnerf_ns.field.density_grid import DensityGrid, spread
+
+BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+
+
+def _wall(positions: torch.Tensor) -> torch.Tensor:
+    """Dense where 0.4 < x < 0.6."""
+    return torch.where((positions[:, 0] > 0.4) & (positions[:, 0] < 0.6), 200.0, 0.0)
+
+
+def _along_x(count: int) -> tuple[torch.Tensor, ...]:
+    origins = torch.tensor([[-1.0, 0.1, 0.1]]).expand(count, 3)
+    directions = torch.tensor([[1.0, 0.0, 0.0]]).expand(count, 3)
+    return origins, directions, torch.full((count, 1), 0.05), torch.full((count, 1), 2.0)
+
+
+def test_a_new_grid_proposes_samples_everywhere():
+    grid = DensityGrid(BOX, 16).eval()
+    lengths = grid.propose(*_along_x(1), steps=32, count=64)
+    assert torch.histc(lengths, bins=4, min=0.05, max=2.0).min() >= 5
+
+
+def test_after_looking_at_the_field_samples_go_to_the_wall():
+    torch.manual_seed(0)
+    grid = DensityGrid(BOX, 16).eval()
+    for _ in range(40):
+        grid.update(_wall, fraction=0.5, decay=0.5)
+    lengths = grid.propose(*_along_x(4), steps=64, count=50)
+    near_wall = (lengths > 1.25) & (lengths < 1.75)
+    assert near_wall.float().mean() > 0.9
+
+
+def test_observed_matter_is_remembered_and_never_lowered_by_observation():
+    grid = DensityGrid(BOX, 8)
+    point = torch.tensor([[0.3, 0.3, 0.3]])
+    grid.observe(point, torch.tensor([50.0]))
+    grid.observe(point, torch.tensor([2.0]))
+    assert grid.density[grid.cell_index(point)].item() == 50.0
+
+
+def test_matter_that_went_away_fades():
+    torch.manual_seed(0)
+    grid = DensityGrid(BOX, 8)
+    grid.observe(torch.tensor([[0.3, 0.3, 0.3]]), torch.tensor([50.0]))
+    for _ in range(30):
+        grid.update(lambda positions: torch.zeros(len(positions)), fraction=1.0, decay=0.5)
+    assert grid.density.max() < 1.0
+
+
+def test_positions_outside_the_box_fall_into_its_nearest_cell():
+    grid = DensityGrid(BOX, 4)
+    outside = grid.cell_index(torch.tensor([[9.0, -9.0, 0.1]]))
+    inside = grid.cell_index(torch.tensor([[0.99, -0.99, 0.1]]))
+    assert torch.equal(outside, inside)
+
+
+def test_weights_spread_to_both_neighbours_and_no_further():
+    widened = spread(torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(widened, torch.tensor([[0.0, 0.5, 1.0, 0.5, 0.0]]))

@@ -1,0 +1,88 @@
+"""Losses as sentences: what they charge, and for what they charge nothing."""
+
+import math
+
+import pytest
+import torch
+
+from diffnerf_ns.field.depth_losses import (
+    distortion_loss,
+    free_space_loss,
+    gated_gaussian_loss,
+    termination_likelihood_loss,
+)
+
+LENGTHS = torch.tensor([[1.0, 2.0, 3.0]])
+EDGES = torch.tensor([[0.5, 1.5, 2.5, 3.5]])
+
+
+def _at(index: int) -> torch.Tensor:
+    weights = torch.zeros(1, 3)
+    weights[0, index] = 1.0
+    return weights.requires_grad_(True)
+
+
+def _losses(weights: torch.Tensor, depth: torch.Tensor, sigma: torch.Tensor) -> list[torch.Tensor]:
+    return [
+        gated_gaussian_loss(weights, LENGTHS.expand_as(weights), depth, sigma),
+        free_space_loss(weights, LENGTHS.expand_as(weights), depth, sigma, 3.0),
+        termination_likelihood_loss(weights, EDGES.expand(len(weights), -1), depth, sigma),
+    ]
+
+
+def test_all_depths_missing_gives_a_differentiable_zero():
+    weights = torch.full((2, 3), 0.3, requires_grad=True)
+    for loss in _losses(weights, torch.zeros(2, 1), torch.full((2, 1), 0.1)):
+        assert loss.item() == 0
+        loss.backward()
+        assert torch.equal(weights.grad, torch.zeros(2, 3))
+
+
+def test_missing_depths_do_not_dilute_the_mean():
+    weights = _at(0).detach()
+    alone = _losses(weights, torch.tensor([[3.0]]), torch.tensor([[0.1]]))
+    among = _losses(weights.expand(4, 3), torch.tensor([[3.0], [0.0], [0.0], [0.0]]), torch.full((4, 1), 0.1))
+    for one, many in zip(alone, among, strict=True):
+        assert one.item() == pytest.approx(many.item())
+        assert one.item() > 0
+
+
+def test_a_ray_within_one_sigma_is_left_to_colour():
+    loss = gated_gaussian_loss(_at(1), LENGTHS, torch.tensor([[2.05]]), torch.tensor([[0.1]]))
+    assert loss.item() == 0
+
+
+def test_a_ray_two_sigmas_off_pays_the_log_of_its_squared_distance():
+    loss = gated_gaussian_loss(_at(1), LENGTHS, torch.tensor([[2.2]]), torch.tensor([[0.1]]))
+    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+
+
+def test_a_ray_spread_wider_than_sigma_pays_even_if_its_mean_is_right():
+    weights = torch.tensor([[0.5, 0.0, 0.5]])
+    loss = gated_gaussian_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.5]]))
+    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+
+
+def test_light_that_passes_through_everything_counts_as_ending_at_the_far_end():
+    weights = torch.zeros(1, 3)
+    loss = gated_gaussian_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.5]]))
+    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+
+
+def test_matter_in_front_of_the_band_pays_and_matter_within_does_not():
+    depth, sigma = torch.tensor([[2.0]]), torch.tensor([[0.2]])
+    assert free_space_loss(_at(0), LENGTHS, depth, sigma, 3.0).item() == pytest.approx(1.0)
+    assert free_space_loss(_at(1), LENGTHS, depth, sigma, 3.0).item() == 0
+    assert free_space_loss(_at(0), LENGTHS, depth, sigma, 6.0).item() == 0
+
+
+def test_likelihood_is_certain_where_the_ray_ends_at_the_depth():
+    loss = termination_likelihood_loss(_at(1), EDGES, torch.tensor([[2.0]]), torch.tensor([[0.1]]))
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_distortion_of_two_spikes_is_their_weighted_distance():
+    edges = torch.tensor([[0.0, 1e-6, 0.5, 0.5 + 1e-6, 1.0]])
+    weights = torch.tensor([[0.5, 0.0, 0.5, 0.0]])
+    loss = distortion_loss(weights, edges, torch.zeros(1, 1), torch.ones(1, 1))
+    assert loss.item() == pytest.approx(2 * 0.25 * 0.5, abs=1e-5)
