@@ -66,8 +66,8 @@ class Assembly:
             self.groups.append([])
 
     def add(self, kind: PrimitiveKind, centre: Point, size: tuple, material: int, rotation: Matrix = IDENTITY) -> None:
-        padded = tuple(float(value) for value in size) + (0.0,) * (4 - len(size))
-        self.groups[-1].append(Part(kind, np.asarray(centre, dtype=float), padded, material, rotation))
+        a, b, c, d = (*size, 0.0, 0.0)[:4]
+        self.groups[-1].append(Part(kind, np.asarray(centre, dtype=float), (a, b, c, d), material, rotation))
 
     def box(self, centre: Point, extents: Point, material: int, rotation: Matrix = IDENTITY) -> None:
         self.add(PrimitiveKind.BOX, centre, tuple(value / 2 for value in extents), material, rotation)

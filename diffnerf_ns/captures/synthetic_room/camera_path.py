@@ -138,7 +138,7 @@ def _look(eye: Vector, target: Vector, roll_pitch_yaw: Vector) -> Vector:
 def _small_rotation(roll_pitch_yaw: Vector) -> Vector:
     roll, pitch, yaw = roll_pitch_yaw
     cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (math.cos, math.sin))
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    return about_z @ about_x @ about_y
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]], dtype=float)
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]], dtype=float)
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]], dtype=float)
+    return (about_z @ about_x @ about_y).astype(np.float64)

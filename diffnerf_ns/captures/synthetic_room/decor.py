@@ -133,7 +133,8 @@ class Decor:
         return self._add(TextureKind.PLAIN, (0.93, 0.92, 0.90), detail=0.5, specular=0.02, roughness=0.9)
 
     def glow(self, colour: Colour, strength: float) -> int:
-        emission = tuple(value * strength for value in linear(colour))
+        r, g, b = linear(colour)
+        emission = (r * strength, g * strength, b * strength)
         return self.library.add(Material(TextureKind.PLAIN, linear(colour), detail=0.3, emission=emission))
 
     def worktop(self) -> int:
