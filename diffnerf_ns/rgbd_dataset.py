@@ -68,6 +68,7 @@ class RGBDDataset(InputDataset):
         """Gives refined depth_z_m and sigma_z_m for an image index; None for what the sensor measured."""
         self.metadata["dataparser_scale"] = self.scene_units_per_metre
         self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
+        self.metadata["camera_to_worlds"] = self.cameras.camera_to_worlds
         self.scene_box = self._fit_scene_box()
 
     @property

@@ -1,10 +1,11 @@
 """diffnerf: refined depth, and a field that trusts it as far as it can be trusted."""
 
-from diffnerf_ns.method_configs._build import available_device, trainer
 from nerfstudio.plugins.types import MethodSpecification
 
 from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
+
+from ._build import available_device, trainer
 
 DEVICE = available_device()
 SMALL = DEVICE == "cpu"

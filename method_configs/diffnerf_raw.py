@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from diffnerf_ns.method_configs._build import trainer
-from diffnerf_ns.method_configs.diffnerf import DEVICE, diffnerf
 from nerfstudio.plugins.types import MethodSpecification
 
 from diffnerf_ns.refined_datamanager import RefinerConfig
+
+from ._build import trainer
+from .diffnerf import DEVICE, diffnerf
 
 _config = diffnerf.config
 

@@ -7,6 +7,8 @@ activations are recomputed in the backward pass, and on CPUs with native bfloat1
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -66,14 +68,14 @@ class ChunkedMLP(nn.Module):
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths))
         for layer in self.layers:
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")  # pyright: ignore
         self.cpu_dtype = torch.bfloat16 if cpu_has_native_bfloat16() else torch.float32
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs [N, widths[-1]] of inputs [N, widths[0]]."""
-        weights = [layer.weight for layer in self.layers]
+        weights = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
         if inputs.device.type == "cpu" and inputs.dtype == torch.float32:
             return _ChunkedMLPFunction.apply(inputs, self.cpu_dtype, *weights)  # pyright: ignore
         hidden = inputs

@@ -27,7 +27,7 @@ class WarmCosineScheduleConfig(SchedulerConfig):
 
 
 class WarmCosineSchedule(Scheduler):
-    """Builds the schedule. Its factors are Python floats: numpy's would keep checkpoints from loading on torch >= 2.6."""
+    """Builds the schedule. Factors are Python floats: numpy's keep checkpoints from loading on torch >= 2.6."""
 
     config: WarmCosineScheduleConfig
 

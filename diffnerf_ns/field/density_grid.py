@@ -59,7 +59,7 @@ class DensityGrid(nn.Module):
 
     @torch.no_grad()
     def update(self, density_fn: Callable[[Tensor], Tensor], fraction: float, decay: float) -> None:
-        """Look at a random `fraction` of the cells: each keeps the larger of its decayed value and the field's density."""
+        """Look at a random `fraction` of the cells: each keeps the larger of its decayed value and the new density."""
         total = self.resolution**3
         device = self.density.device
         cells = torch.randint(total, (max(1, int(total * fraction)),), device=device)

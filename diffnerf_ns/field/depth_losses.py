@@ -38,7 +38,7 @@ def gated_gaussian_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor,
 
 
 def termination_likelihood_loss(weights: Tensor, edges: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
-    """Negative log of the probability that the ray ends within two sigmas of the depth (after DS-NeRF, Deng et al. 2022).
+    """Negative log of the probability that the ray ends near the depth (after DS-NeRF, Deng et al. 2022).
 
     Args:
         weights: [N, S] termination probability of each interval.
@@ -55,7 +55,7 @@ def termination_likelihood_loss(weights: Tensor, edges: Tensor, depth_ray: Tenso
 def free_space_loss(
     weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor, margin: float
 ) -> Tensor:
-    """Probability, squared, of ending before the depth by more than `margin` sigmas (after Neural RGB-D, Azinovic 2022).
+    """Squared probability of ending `margin` sigmas before the depth (after Neural RGB-D, Azinovic et al. 2022).
 
     Args:
         weights: [N, S] termination probability of each sample.
@@ -69,7 +69,7 @@ def free_space_loss(
 
 
 def distortion_loss(weights: Tensor, edges: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """Spread of a ray's termination (Mip-NeRF 360, Barron et al. 2022), over lengths normalised to [0, 1], in O(samples)."""
+    """Spread of a ray's end (Mip-NeRF 360, Barron et al. 2022), lengths normalised to [0, 1], in O(samples)."""
     normalised = (edges - near) / (far - near)
     centres = 0.5 * (normalised[:, 1:] + normalised[:, :-1])
     widths = normalised[:, 1:] - normalised[:, :-1]

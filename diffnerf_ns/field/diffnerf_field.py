@@ -1,4 +1,4 @@
-"""The radiance field: a hash grid, a density network and a colour network (Nerfacto's decomposition, Tancik et al. 2023)."""
+"""The radiance field: hash grid, density network, colour network (Nerfacto's decomposition, Tancik et al. 2023)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DiffnerfField(Field):
         self.color_mlp = ChunkedMLP([directions_dim + geo_feat_dim, hidden_dim_color, hidden_dim_color, 3])
 
     def normalise(self, positions: Tensor) -> Tensor:
-        """Scene positions [N, 3] as grid positions in [0, 1]^3; outside the box the nearest point of the cube is taken."""
+        """Scene positions [N, 3] as grid positions in [0, 1]^3; outside, the nearest point of the cube is taken."""
         side = (self.aabb[1] - self.aabb[0]).max()
         centre = 0.5 * (self.aabb[0] + self.aabb[1])
         return ((positions - centre) / side + 0.5).clamp(0.0, 1.0)

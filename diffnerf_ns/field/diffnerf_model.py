@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from nerfstudio.cameras.camera_optimizers import CameraOptimizer, CameraOptimizerConfig
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components.losses import MSELoss
 from nerfstudio.model_components.renderers import RGBRenderer
@@ -21,6 +22,7 @@ from diffnerf_ns.field.depth_guided_sampler import SampleShares, training_edges
 from diffnerf_ns.field.diffnerf_field import DiffnerfField
 from diffnerf_ns.field.hash_grid import HashGridBackend
 from diffnerf_ns.field.image_metrics import ImageMetrics
+from diffnerf_ns.field.pose_drift import PoseDriftConfig
 from diffnerf_ns.field.volume_rendering import (
     box_near_far,
     median_ray_length,
@@ -96,7 +98,7 @@ class DiffnerfModelConfig(ModelConfig):
     distortion_loss_mult: float = 0.002
     """Weight of the penalty on matter spread along a ray."""
 
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
+    camera_optimizer: PoseDriftConfig = field(default_factory=lambda: PoseDriftConfig(mode="SO3xR3"))
     """Refinement of the training poses."""
 
 
@@ -121,10 +123,14 @@ class DiffnerfModel(Model):
             backend=config.hash_grid_backend,
         )
         self.density_grid = DensityGrid(aabb, config.density_grid_resolution)
-        self.camera_optimizer: CameraOptimizer = config.camera_optimizer.setup(
-            num_cameras=self.num_train_data, device="cpu"
+        metadata = self.kwargs.get("metadata") or {}
+        self.scene_units_per_metre = float(metadata.get("dataparser_scale", 1.0))
+        self.camera_optimizer = config.camera_optimizer.setup(
+            num_cameras=self.num_train_data,
+            device="cpu",
+            camera_to_worlds=metadata.get("camera_to_worlds"),
+            scene_units_per_metre=self.scene_units_per_metre,
         )
-        self.scene_units_per_metre = float((self.kwargs.get("metadata") or {}).get("dataparser_scale", 1.0))
         self.shares = SampleShares(
             band=config.samples_in_band,
             free=config.samples_in_free_space,
@@ -163,6 +169,11 @@ class DiffnerfModel(Model):
             self.config.density_grid_fraction,
             self.config.density_grid_decay,
         )
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+        """Render a camera from where the refined training poses say that it stands."""
+        return super().get_outputs_for_camera(self.camera_optimizer.corrected(camera), obb_box)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | Any]:
         """Render rays: where they end, and what colour they see there."""

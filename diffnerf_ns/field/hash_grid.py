@@ -31,7 +31,7 @@ def _why_unavailable(backend: str) -> str:
 
 @functools.cache
 def choose_backend(requested: HashGridBackend, device_type: str) -> str:
-    """The back-end to use on a device. Says once, in one line, what `auto` settled for when its first choice is missing."""
+    """The back-end to use on a device. Says once what `auto` settled for when its first choice is missing."""
     if requested != "auto":
         needed = _DEVICE_OF.get(requested, device_type)
         if needed != device_type:
@@ -100,7 +100,7 @@ class HashGrid(nn.Module):
         The encoding object is kept out of the module tree: its parameter is `self.table`, stored once.
         """
         if not self._tcnn_encoding:
-            import tinycudann
+            import tinycudann  # pyright: ignore[reportMissingImports]
 
             layout = self.layout
             encoding = tinycudann.Encoding(

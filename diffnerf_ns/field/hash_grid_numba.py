@@ -181,7 +181,7 @@ class _HashGridFunction(torch.autograd.Function):
         ctx.save_for_backward(positions, table)
         ctx.levels = tuple(layout.as_arrays().values())
         out = torch.empty(len(positions), len(layout.levels) * table.shape[1])
-        _forward(_array(positions), _array(table), *ctx.levels, out.numpy())
+        _forward(_array(positions), _array(table), *ctx.levels, out.numpy())  # pyright: ignore[reportCallIssue]
         return out
 
     @staticmethod
@@ -191,10 +191,12 @@ class _HashGridFunction(torch.autograd.Function):
         grad = _array(grad_out)
         if ctx.needs_input_grad[0]:
             grad_positions = torch.empty_like(positions, memory_format=torch.contiguous_format)
-            _backward_positions(_array(positions), _array(table), grad, *ctx.levels, grad_positions.numpy())
+            arrays = (_array(positions), _array(table), grad, *ctx.levels, grad_positions.numpy())
+            _backward_positions(*arrays)  # pyright: ignore[reportCallIssue]
         if ctx.needs_input_grad[1]:
             grad_table = torch.zeros_like(table)
-            _backward_table(_array(positions), grad, *ctx.levels, grad_table.numpy())
+            arrays = (_array(positions), grad, *ctx.levels, grad_table.numpy())
+            _backward_table(*arrays)  # pyright: ignore[reportCallIssue]
         return grad_positions, grad_table, None
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def box_near_far(origins: Tensor, directions: Tensor, aabb: Tensor, near_plane: float) -> tuple[Tensor, Tensor]:
-    """Ray lengths [N, 1] at which rays enter and leave the box [2, 3]; a ray that misses it gets a sliver at its start."""
+    """Ray lengths [N, 1] where rays enter and leave the box [2, 3]; a ray that misses it gets a sliver."""
     inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     first = (aabb[0] - origins) * inverse
     second = (aabb[1] - origins) * inverse
@@ -29,14 +29,14 @@ def midpoints(edges: Tensor) -> Tensor:
 
 
 def stratified(near: Tensor, far: Tensor, count: int, jitter: bool) -> Tensor:
-    """`count` sorted ray lengths [N, count], one in each equal part of [near, far]: random within it, or at its centre."""
+    """`count` sorted ray lengths [N, count], one in each equal part of [near, far]: at random, or its centre."""
     offset = torch.rand(len(near), count, device=near.device) if jitter else 0.5
     fraction = (torch.arange(count, device=near.device) + offset) / count
     return near + (far - near) * fraction
 
 
 def sample_from_histogram(edges: Tensor, weights: Tensor, count: int, jitter: bool) -> Tensor:
-    """`count` sorted ray lengths [N, count] distributed like `weights` [N, S] over intervals between `edges` [N, S + 1]."""
+    """`count` sorted ray lengths [N, count], distributed like `weights` [N, S] between `edges` [N, S + 1]."""
     cumulative = torch.cumsum(weights, dim=-1)
     cumulative = torch.cat([torch.zeros_like(cumulative[:, :1]), cumulative / cumulative[:, -1:].clamp(min=1e-12)], -1)
     offset = torch.rand(len(edges), 1, device=edges.device) if jitter else 0.5

@@ -60,9 +60,7 @@ def test_a_hashed_entry_is_the_published_hash_of_its_corner():
     table = _table()
     position = (torch.tensor([corner], dtype=torch.float64) - 0.5) / level.scale
     features = hash_grid_torch.encode(position, table.double(), LAYOUT)
-    torch.testing.assert_close(
-        features[0, 6:8], table[level.offset + mixed % level.size].double(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(features[0, 6:8], table[level.offset + mixed % level.size].double(), atol=1e-5, rtol=0)
 
 
 def test_numba_equals_torch_in_value_and_in_both_gradients():
@@ -80,7 +78,10 @@ def test_numba_equals_torch_at_the_corners_of_the_cube():
     corners = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     table = _table()
     torch.testing.assert_close(
-        hash_grid_numba.encode(corners, table, LAYOUT), hash_grid_torch.encode(corners, table, LAYOUT), atol=1e-5, rtol=0
+        hash_grid_numba.encode(corners, table, LAYOUT),
+        hash_grid_torch.encode(corners, table, LAYOUT),
+        atol=1e-5,
+        rtol=0,
     )
 
 
