@@ -1,0 +1,166 @@
+"""The model learns a wall from rays that know its depth, and renders it without knowing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
+
+from diffnerf_ns.field.diffnerf_model import DiffnerfModel, DiffnerfModelConfig
+from diffnerf_ns.field.pose_drift import PoseDriftConfig
+
+WALL_Z = -2.0
+BOX = torch.tensor([[-2.0, -2.0, -2.5], [2.0, 2.0, 0.5]])
+
+
+def _model(**settings) -> DiffnerfModel:
+    torch.manual_seed(0)
+    config = DiffnerfModelConfig(
+        num_levels=6,
+        max_resolution=64,
+        log2_hashmap_size=12,
+        hidden_dim=16,
+        hidden_dim_color=16,
+        density_grid_resolution=24,
+        **settings,
+    )
+    metadata = {"dataparser_scale": 1.0, "camera_to_worlds": torch.eye(4)[None, :3]}
+    return config.setup(scene_box=SceneBox(aabb=BOX), num_train_data=1, metadata=metadata)
+
+
+def _rays(count: int, with_depth: bool = True) -> tuple[RayBundle, dict]:
+    """Rays from the origin onto a wall at z = -2 that is red on its left half and blue on its right."""
+    direction = torch.cat([torch.rand(count, 2) * 0.8 - 0.4, -torch.ones(count, 1)], dim=-1)
+    norm = direction.norm(dim=-1, keepdim=True)
+    metadata = {"directions_norm": norm}
+    if with_depth:
+        metadata |= {"depth_z": torch.full((count, 1), -WALL_Z), "depth_sigma": torch.full((count, 1), 0.02)}
+    red = direction[:, :1] < 0
+    image = torch.where(red, torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9]))
+    rays = RayBundle(
+        origins=torch.zeros(count, 3),
+        directions=direction / norm,
+        pixel_area=torch.ones(count, 1),
+        camera_indices=torch.zeros(count, 1, dtype=torch.long),
+        metadata=metadata,
+    )
+    return rays, {"image": image}
+
+
+def _train(model: DiffnerfModel, steps: int, with_depth: bool = True) -> list[float]:
+    groups = [{"params": params} for params in model.get_param_groups().values()]
+    optimizer = torch.optim.Adam(groups, lr=1e-2, eps=1e-15)
+    history = []
+    model.train()
+    for step in range(steps):
+        if step % 8 == 0:
+            model.update_density_grid()
+        rays, batch = _rays(256, with_depth)
+        outputs = model(rays)
+        losses = model.get_loss_dict(outputs, batch, model.get_metrics_dict(outputs, batch))
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    return history
+
+
+@pytest.fixture(scope="module")
+def trained() -> DiffnerfModel:
+    model = _model()
+    history = _train(model, 150)
+    assert sum(history[-10:]) < 0.2 * sum(history[:10])
+    return model
+
+
+def test_a_trained_wall_is_rendered_where_it_is_without_being_told(trained):
+    trained.eval()
+    rays, batch = _rays(500, with_depth=False)
+    with torch.no_grad():
+        outputs = trained(rays)
+    depth_z = outputs["depth"] / rays.metadata["directions_norm"]
+    assert (depth_z - 2.0).abs().mean() < 0.04
+    assert (outputs["rgb"] - batch["image"]).abs().mean() < 0.1
+    assert outputs["accumulation"].mean() > 0.98
+
+
+def test_evaluation_does_not_look_at_the_known_depth(trained):
+    trained.eval()
+    torch.manual_seed(1)
+    told, _ = _rays(50, with_depth=True)
+    untold = RayBundle(told.origins, told.directions, told.pixel_area, told.camera_indices)
+    told.metadata["depth_z"] *= 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(trained(told)["rgb"], trained(untold)["rgb"])
+
+
+def test_normals_face_the_camera_and_fit_the_exporter(trained):
+    trained.eval()
+    rays, _ = _rays(200, with_depth=False)
+    with torch.no_grad():
+        coded = trained(rays)["normals"]
+    assert coded.min() >= 0
+    assert coded.max() <= 1
+    normals = 2 * coded - 1
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(200), atol=1e-3, rtol=0)
+    assert normals[:, 2].mean() > 0.8
+
+
+def test_a_camera_renders_whole_pictures_with_metrics_in_metres(trained):
+    trained.eval()
+    pose = torch.eye(4)[None, :3]
+    camera = Cameras(pose, fx=20.0, fy=20.0, cx=8.0, cy=6.0, width=16, height=12)
+    outputs = trained.get_outputs_for_camera(camera)
+    assert outputs["rgb"].shape == (12, 16, 3)
+    depth = torch.full((12, 16, 1), -WALL_Z)
+    batch = {"image": torch.zeros(12, 16, 3), "depth_image": depth, "depth_truth": depth}
+    metrics, images = trained.get_image_metrics_and_images(outputs, batch)
+    assert metrics["depth_mae_m"] < 0.05
+    assert metrics["depth_rmse_m"] >= metrics["depth_mae_m"]
+    assert {"psnr", "ssim"} <= set(metrics)
+    assert images["img"].shape == (12, 32, 3)
+    assert images["depth"].shape == (12, 48, 3)
+
+
+def test_depth_metrics_follow_the_scale_of_the_scene(trained):
+    pose = torch.eye(4)[None, :3]
+    camera = Cameras(pose, fx=20.0, fy=20.0, cx=8.0, cy=6.0, width=16, height=12)
+    outputs = trained.eval().get_outputs_for_camera(camera)
+    batch = {"image": torch.zeros(12, 16, 3), "depth_image": torch.full((12, 16, 1), 3.0)}
+    metrics, _ = trained.get_image_metrics_and_images(outputs, batch)
+    trained.image_metrics.scene_units_per_metre = 0.5
+    doubled, _ = trained.get_image_metrics_and_images(outputs, batch)
+    trained.image_metrics.scene_units_per_metre = 1.0
+    assert doubled["depth_mae_m"] == pytest.approx(2 * metrics["depth_mae_m"], rel=1e-5)
+
+
+def test_rays_without_any_depth_train_on_colour_alone():
+    history = _train(_model(), 30, with_depth=False)
+    assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize("depth_loss", ["likelihood", "none"])
+def test_other_depth_losses_train_too(depth_loss):
+    model = _model(depth_loss=depth_loss)
+    history = _train(model, 30)
+    assert history[-1] < history[0]
+    names = set(model.get_loss_dict(model(_rays(8)[0]), _rays(8)[1]))
+    assert ("depth_loss" in names) == (depth_loss != "none")
+
+
+def test_pose_refinement_off_has_no_parameter_group():
+    assert set(_model(camera_optimizer=PoseDriftConfig(mode="off")).get_param_groups()) == {"fields"}
+    assert set(_model().get_param_groups()) == {"fields", "camera_opt"}
+
+
+def test_numbers_stay_finite_where_density_is_extreme():
+    model = _model()
+    with torch.no_grad():
+        model.field.density_mlp.layers[-1].weight.fill_(50.0)
+        model.field.hash_grid.table.fill_(5.0)
+    outputs = model.train()(_rays(64)[0])
+    losses = model.get_loss_dict(outputs, _rays(64)[1])
+    assert all(torch.isfinite(loss) for loss in losses.values())
