@@ -83,7 +83,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
 
 
 def draw(views: list[HeldOutView]) -> plt.Figure:
-    """One row per view; missing depth is white."""
+    """One row per view; missing depth is grey."""
     farthest = max(float(view.truth.max()) for view in views)
     nearest = min(float(view.truth[view.truth > 0].min()) for view in views)
     titles = (
@@ -99,7 +99,7 @@ def draw(views: list[HeldOutView]) -> plt.Figure:
     figure, axes = plt.subplots(
         len(views),
         len(titles),
-        figsize=(2.1 * len(titles), 2.1 * len(views) * height / width),
+        figsize=(2.1 * len(titles), 2.2 * len(views) * height / width + 0.9),
         squeeze=False,
         layout="constrained",
     )
@@ -118,8 +118,10 @@ def draw(views: list[HeldOutView]) -> plt.Figure:
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.colorbar(depth_image, ax=axes[:, :6], label="depth (m)", shrink=0.8, pad=0.01)
-    figure.colorbar(error_image, ax=axes[:, 6:], label="error (m)", shrink=0.8, extend="max")
+        axis.set_facecolor("0.8")
+    bar = {"location": "bottom", "pad": 0.02}
+    figure.colorbar(depth_image, ax=axes[:, 1:6], label="depth (m)", shrink=0.5, aspect=50, **bar)
+    figure.colorbar(error_image, ax=axes[:, 6], label="error (m)", aspect=16, extend="max", **bar)
     return figure
 
 

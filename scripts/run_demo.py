@@ -23,6 +23,14 @@ from rich.table import Table
 
 CONSOLE = Console()
 LINES_OF_LOG_SHOWN = 25
+SCORES = {
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "depth_mae_m": "depth, mean absolute error (m)",
+    "depth_observed_mae_m": "  where the sensor saw it",
+    "depth_hole_mae_m": "  where the sensor had holes",
+    "depth_edge_mae_m": "  at depth edges",
+}
 
 
 @dataclass(frozen=True)
@@ -133,9 +141,9 @@ def run_step(step: Step, logs: Path) -> float:
 def show_summary(folder: Path, seconds: dict[str, float]) -> None:
     scores = json.loads((folder / "eval.json").read_text())["results"]
     table = Table.grid(padding=(0, 2))
-    for name, value in scores.items():
-        if not name.endswith("_std") and name not in ("num_rays_per_sec", "fps"):
-            table.add_row(name, f"{value:.3f}")
+    for name, title in SCORES.items():
+        if name in scores:
+            table.add_row(title, f"{scores[name]:.3f}")
     table.add_row("")
     for title, duration in seconds.items():
         table.add_row(title, f"{duration:.0f} s")
