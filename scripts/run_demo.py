@@ -55,7 +55,7 @@ def demo_steps(folder: Path, iterations: int | None) -> list[Step]:
     return [
         Step(
             "make a room and its noisy depth",
-            ["diffnerf", "make-room", "--out", str(room), "--views", "48", "--resolution", "160", "120"],
+            ["diffnerf", "make-room", str(room), "--views", "48", "--resolution", "160", "120"],
             room / "transforms.json",
         ),
         Step("train", train, run / "nerfstudio_models"),
