@@ -13,6 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from nerfstudio.pipelines.base_pipeline import Pipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
@@ -82,7 +85,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
     return views
 
 
-def draw(views: list[HeldOutView]) -> plt.Figure:
+def draw(views: list[HeldOutView]) -> Figure:
     """One row per view; missing depth is grey."""
     farthest = max(float(view.truth.max()) for view in views)
     nearest = min(float(view.truth[view.truth > 0].min()) for view in views)
@@ -103,15 +106,16 @@ def draw(views: list[HeldOutView]) -> plt.Figure:
         squeeze=False,
         layout="constrained",
     )
-    depth_image = error_image = None
+    depth_colors = ScalarMappable(Normalize(nearest, farthest), "turbo")
+    error_colors = ScalarMappable(Normalize(0, LARGEST_ERROR_M), "magma")
     for row, view in zip(axes, views, strict=True):
         row[0].imshow(view.photo)
         row[3].imshow(view.rendered_photo)
         for column, depth in ((1, view.sensor), (2, view.refined), (4, view.rendered), (5, view.truth)):
             shown = np.ma.masked_less_equal(depth, 0)
-            depth_image = row[column].imshow(shown, cmap="turbo", vmin=nearest, vmax=farthest)
+            row[column].imshow(shown, cmap=depth_colors.cmap, norm=depth_colors.norm)
         error = np.ma.masked_where(view.truth <= 0, np.abs(view.rendered - view.truth))
-        error_image = row[6].imshow(error, cmap="magma", vmin=0, vmax=LARGEST_ERROR_M)
+        row[6].imshow(error, cmap=error_colors.cmap, norm=error_colors.norm)
         row[6].set_xlabel(f"mean {error.mean():.3f} m", fontsize=8)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
@@ -120,8 +124,8 @@ def draw(views: list[HeldOutView]) -> plt.Figure:
         axis.set_yticks([])
         axis.set_facecolor("0.8")
     bar = {"location": "bottom", "pad": 0.02}
-    figure.colorbar(depth_image, ax=axes[:, 1:6], label="depth (m)", shrink=0.5, aspect=50, **bar)
-    figure.colorbar(error_image, ax=axes[:, 6], label="error (m)", aspect=16, extend="max", **bar)
+    figure.colorbar(depth_colors, ax=axes[:, 1:6], label="depth (m)", shrink=0.5, aspect=50, **bar)
+    figure.colorbar(error_colors, ax=axes[:, 6], label="error (m)", aspect=16, extend="max", **bar)
     return figure
 
 

@@ -65,6 +65,7 @@ def prepare(locks: list[Path]) -> None:
         if lock.name in stale:
             say(f"Installing {lock.name} into {ENVIRONMENT.name} ...")
             pip("install", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock))
+    write_stamp({name: key for name, key in (installed | wanted).items() if name != "project"})
     pip("install", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT))
     link_ffmpeg()
     make_every_package_load()

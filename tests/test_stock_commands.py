@@ -27,7 +27,7 @@ from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import exporter as ns_export
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.captures.depth_files import read_depth_z_m
@@ -95,7 +95,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module")
-def surfaces(room: Path) -> cKDTree:
+def surfaces(room: Path) -> KDTree:
     """Points on the room's exact surfaces, as all views together see them; metres, in the capture's own frame."""
     capture = open_capture(room)
     points = []
@@ -105,7 +105,7 @@ def surfaces(room: Path) -> cKDTree:
         pixels = np.stack([columns + 0.5, rows + 0.5, np.ones_like(rows)])
         in_camera = np.linalg.inv(frame.intrinsics) @ pixels * depth[rows, columns] * [[1], [-1], [-1]]
         points.append((frame.camera_to_world[:3, :3] @ in_camera).T + frame.camera_to_world[:3, 3])
-    return cKDTree(np.concatenate(points))
+    return KDTree(np.concatenate(points))
 
 
 def in_capture_frame(points: npt.NDArray, config: Path) -> npt.NDArray:
@@ -180,7 +180,7 @@ def test_ns_render_renders_the_views_of_the_dataset(config: Path, workspace: Pat
 
 
 def test_ns_export_pointcloud_gives_points_on_the_surfaces(
-    config: Path, workspace: Path, surfaces: cKDTree, call: Callable
+    config: Path, workspace: Path, surfaces: KDTree, call: Callable
 ) -> None:
     output = workspace / "pointcloud"
     arguments = ("--load-config", config, "--output-dir", output, "--num-points", "20000")
@@ -196,7 +196,7 @@ def test_ns_export_pointcloud_gives_points_on_the_surfaces(
 
 
 def test_ns_export_poisson_gives_a_mesh_on_the_surfaces(
-    config: Path, workspace: Path, surfaces: cKDTree, call: Callable
+    config: Path, workspace: Path, surfaces: KDTree, call: Callable
 ) -> None:
     output = workspace / "poisson"
     arguments = ("--load-config", config, "--output-dir", output, "--num-points", "20000")
