@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from diffnerf_ns.field.volume_rendering import midpoints, render_weights, sample_from_histogram, stratified
 
+OPTICAL_DEPTH_OF_A_STEP = 1.0
+"""Most that one look-up takes of a ray: cells are coarser than surfaces, which may lie behind a cell's first part."""
+
 
 def spread(weights: Tensor) -> Tensor:
     """Weights [N, S] widened to their neighbours, so that a surface between two look-ups is not passed over."""
@@ -49,7 +52,8 @@ class DensityGrid(nn.Module):
         jitter = self.training
         edges = torch.cat([near, stratified(near, far, steps, jitter), far], dim=-1)
         positions = origins[:, None, :] + directions[:, None, :] * midpoints(edges)[..., None]
-        weights = render_weights(self.density[self.cell_index(positions)], edges)
+        longest = OPTICAL_DEPTH_OF_A_STEP / (edges[:, 1:] - edges[:, :-1]).clamp(min=1e-6)
+        weights = render_weights(torch.minimum(self.density[self.cell_index(positions)], longest), edges)
         return sample_from_histogram(edges, spread(weights) + 0.01 / steps, count, jitter)
 
     @torch.no_grad()

@@ -15,11 +15,23 @@ def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def gated_gaussian_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
-    """Log of the weighted squared distance from the depth, in sigmas, on rays that do not yet agree with it.
+def _disagrees(weights: Tensor, deviation: Tensor) -> Tensor:
+    """Rays [N, 1] that end more than one sigma from their depth, or spread over more than one sigma.
 
-    After Dense Depth Priors (Roessle et al. 2022): a ray whose termination lies within one sigma and spreads less than
-    one sigma is left to colour. The logarithm bounds the pull of depths that are plainly wrong.
+    Light that passes through everything counts as ending at the last sample.
+    """
+    leftover = (1.0 - weights.sum(dim=-1, keepdim=True)).clamp(min=0.0)
+    mean = (weights * deviation).sum(dim=-1, keepdim=True) + leftover * deviation[:, -1:]
+    second_moment = (weights * deviation**2).sum(dim=-1, keepdim=True) + leftover * deviation[:, -1:] ** 2
+    return (mean.abs() > 1.0) | (second_moment - mean**2 > 1.0)
+
+
+def gated_likelihood_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+    """Negative log-likelihood of the depth under the ray's termination, on rays that do not yet agree with it.
+
+    The likelihood is that of DS-NeRF (Deng et al. 2022) with two sigmas, whose gradient stays finite where a ray has no
+    matter at its depth yet. The gate is that of Dense Depth Priors (Roessle et al. 2022): a ray that ends within one
+    sigma and spreads less than one sigma is left to colour.
 
     Args:
         weights: [N, S] termination probability of each sample.
@@ -27,29 +39,9 @@ def gated_gaussian_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor,
         depth_ray: [N, 1] known depth along the ray.
         sigma_ray: [N, 1] its standard deviation.
     """
-    leftover = 1.0 - weights.sum(dim=-1, keepdim=True)
     deviation = (ray_lengths - depth_ray) / sigma_ray.clamp(min=1e-6)
-    second_moment = (weights * deviation**2).sum(dim=-1, keepdim=True) + leftover.clamp(min=0.0) * deviation[
-        :, -1:
-    ] ** 2
-    mean = (weights * deviation).sum(dim=-1, keepdim=True)
-    disagrees = (mean.abs() > 1.0) | (second_moment - mean**2 > 1.0)
-    return _mean_where(torch.log1p(second_moment), (depth_ray > 0) & disagrees)
-
-
-def termination_likelihood_loss(weights: Tensor, edges: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
-    """Negative log of the probability that the ray ends near the depth (after DS-NeRF, Deng et al. 2022).
-
-    Args:
-        weights: [N, S] termination probability of each interval.
-        edges: [N, S + 1] interval edges.
-        depth_ray: [N, 1] known depth along the ray.
-        sigma_ray: [N, 1] its standard deviation.
-    """
-    centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
-    deviation = (centres - depth_ray) / sigma_ray.clamp(min=1e-6)
-    inside = (weights * torch.exp(-0.125 * deviation**2)).sum(dim=-1, keepdim=True)
-    return _mean_where(-torch.log(inside.clamp(min=1e-4)), depth_ray > 0)
+    likelihood = (weights * torch.exp(-0.125 * deviation**2)).sum(dim=-1, keepdim=True)
+    return _mean_where(-torch.log(likelihood + 1e-5), (depth_ray > 0) & _disagrees(weights, deviation))
 
 
 def free_space_loss(

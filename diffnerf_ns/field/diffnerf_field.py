@@ -16,6 +16,10 @@ from diffnerf_ns.field.hash_grid import HashGrid, HashGridBackend
 _LARGEST_EXPONENT = 11.0
 """Density is capped at its exponential (6e4 per scene unit, opaque within a hair) so that no product overflows."""
 
+_SMALLEST_EXPONENT = -8.0
+"""Density never falls below its exponential (0.2 % of a ray in 5 m), so that emptiness can be revised: an exponential
+that has gone to zero has no gradient."""
+
 
 class DiffnerfField(Field):
     """Density and colour inside a box of the scene.
@@ -64,8 +68,8 @@ class DiffnerfField(Field):
         """Density [N] per scene unit and geometry features [N, geo_feat_dim] of scene positions [N, 3]."""
         hidden = self.density_mlp(self.hash_grid(self.normalise(positions)))
         exponent = hidden[:, 0].float() - 1.0
-        excess = torch.relu(exponent - _LARGEST_EXPONENT).detach()
-        return trunc_exp(exponent - excess), hidden[:, 1:]
+        bounded = exponent.clamp(_SMALLEST_EXPONENT, _LARGEST_EXPONENT)
+        return trunc_exp(exponent + (bounded - exponent).detach()), hidden[:, 1:]
 
     def encode_directions(self, directions: Tensor) -> Tensor:
         """Spherical harmonics [N, 16] of unit directions [N, 3]."""

@@ -87,10 +87,8 @@ class DiffnerfModelConfig(ModelConfig):
     density_grid_decay: float = 0.9
     """Factor on a cell's old density when it is looked at again."""
 
-    depth_loss: Literal["gated_gaussian", "likelihood", "none"] = "gated_gaussian"
-    """How a known depth ties down where its ray ends."""
     depth_loss_mult: float = 0.01
-    """Weight of the depth loss."""
+    """Weight of the likelihood of a known depth; 0 with free_space_loss_mult 0 trains on colour alone."""
     free_space_loss_mult: float = 0.1
     """Weight of the penalty on matter in front of a known depth."""
     free_space_sigmas: float = 3.0
@@ -306,13 +304,11 @@ class DiffnerfModel(Model):
             weights, edges, outputs["near"], outputs["far"]
         )
         depth_ray, sigma_ray = outputs["known_depth_ray"], outputs["known_sigma_ray"]
-        if depth_ray is not None and config.depth_loss != "none":
+        if depth_ray is not None:
             lengths = midpoints(edges)
-            if config.depth_loss == "gated_gaussian":
-                depth_term = depth_losses.gated_gaussian_loss(weights, lengths, depth_ray, sigma_ray)
-            else:
-                depth_term = depth_losses.termination_likelihood_loss(weights, edges, depth_ray, sigma_ray)
-            losses["depth_loss"] = config.depth_loss_mult * depth_term
+            losses["depth_loss"] = config.depth_loss_mult * depth_losses.gated_likelihood_loss(
+                weights, lengths, depth_ray, sigma_ray
+            )
             losses["free_space_loss"] = config.free_space_loss_mult * depth_losses.free_space_loss(
                 weights, lengths, depth_ray, sigma_ray, config.free_space_sigmas
             )

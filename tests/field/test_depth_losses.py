@@ -8,12 +8,10 @@ import torch
 from diffnerf_ns.field.depth_losses import (
     distortion_loss,
     free_space_loss,
-    gated_gaussian_loss,
-    termination_likelihood_loss,
+    gated_likelihood_loss,
 )
 
 LENGTHS = torch.tensor([[1.0, 2.0, 3.0]])
-EDGES = torch.tensor([[0.5, 1.5, 2.5, 3.5]])
 
 
 def _at(index: int) -> torch.Tensor:
@@ -24,9 +22,8 @@ def _at(index: int) -> torch.Tensor:
 
 def _losses(weights: torch.Tensor, depth: torch.Tensor, sigma: torch.Tensor) -> list[torch.Tensor]:
     return [
-        gated_gaussian_loss(weights, LENGTHS.expand_as(weights), depth, sigma),
+        gated_likelihood_loss(weights, LENGTHS.expand_as(weights), depth, sigma),
         free_space_loss(weights, LENGTHS.expand_as(weights), depth, sigma, 3.0),
-        termination_likelihood_loss(weights, EDGES.expand(len(weights), -1), depth, sigma),
     ]
 
 
@@ -48,25 +45,28 @@ def test_missing_depths_do_not_dilute_the_mean():
 
 
 def test_a_ray_within_one_sigma_is_left_to_colour():
-    loss = gated_gaussian_loss(_at(1), LENGTHS, torch.tensor([[2.05]]), torch.tensor([[0.1]]))
+    loss = gated_likelihood_loss(_at(1), LENGTHS, torch.tensor([[2.05]]), torch.tensor([[0.1]]))
     assert loss.item() == 0
 
 
-def test_a_ray_two_sigmas_off_pays_the_log_of_its_squared_distance():
-    loss = gated_gaussian_loss(_at(1), LENGTHS, torch.tensor([[2.2]]), torch.tensor([[0.1]]))
-    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+def test_a_ray_four_sigmas_off_pays_the_log_of_the_likelihood():
+    loss = gated_likelihood_loss(_at(1), LENGTHS, torch.tensor([[2.4]]), torch.tensor([[0.1]]))
+    assert loss.item() == pytest.approx(0.125 * 16, rel=1e-3)
 
 
 def test_a_ray_spread_wider_than_sigma_pays_even_if_its_mean_is_right():
     weights = torch.tensor([[0.5, 0.0, 0.5]])
-    loss = gated_gaussian_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.5]]))
-    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+    loss = gated_likelihood_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.5]]))
+    assert loss.item() == pytest.approx(0.5, rel=1e-3)
 
 
-def test_light_that_passes_through_everything_counts_as_ending_at_the_far_end():
-    weights = torch.zeros(1, 3)
-    loss = gated_gaussian_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.5]]))
-    assert loss.item() == pytest.approx(math.log1p(4.0), rel=1e-4)
+def test_light_that_passes_through_everything_pays_most_and_is_pulled_to_its_depth():
+    weights = torch.zeros(1, 3, requires_grad=True)
+    loss = gated_likelihood_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.1]]))
+    assert loss.item() == pytest.approx(-math.log(1e-5), rel=1e-4)
+    loss.backward()
+    assert weights.grad[0].argmin() == 1
+    assert weights.grad[0, 1] < -1e4
 
 
 def test_matter_in_front_of_the_band_pays_and_matter_within_does_not():
@@ -74,11 +74,6 @@ def test_matter_in_front_of_the_band_pays_and_matter_within_does_not():
     assert free_space_loss(_at(0), LENGTHS, depth, sigma, 3.0).item() == pytest.approx(1.0)
     assert free_space_loss(_at(1), LENGTHS, depth, sigma, 3.0).item() == 0
     assert free_space_loss(_at(0), LENGTHS, depth, sigma, 6.0).item() == 0
-
-
-def test_likelihood_is_certain_where_the_ray_ends_at_the_depth():
-    loss = termination_likelihood_loss(_at(1), EDGES, torch.tensor([[2.0]]), torch.tensor([[0.1]]))
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_distortion_of_two_spikes_is_their_weighted_distance():

@@ -142,13 +142,22 @@ def test_rays_without_any_depth_train_on_colour_alone():
     assert history[-1] < history[0]
 
 
-@pytest.mark.parametrize("depth_loss", ["likelihood", "none"])
-def test_other_depth_losses_train_too(depth_loss):
-    model = _model(depth_loss=depth_loss)
-    history = _train(model, 30)
-    assert history[-1] < history[0]
-    names = set(model.get_loss_dict(model(_rays(8)[0]), _rays(8)[1]))
-    assert ("depth_loss" in names) == (depth_loss != "none")
+def test_depth_losses_are_charged_only_where_depth_is_known():
+    model = _model().train()
+    charged = set(model.get_loss_dict(model(_rays(8)[0]), _rays(8)[1]))
+    free = set(model.get_loss_dict(model(_rays(8, with_depth=False)[0]), _rays(8)[1]))
+    assert charged - free == {"depth_loss", "free_space_loss"}
+
+
+def test_emptiness_can_be_revised():
+    model = _model(camera_optimizer=PoseDriftConfig(mode="off"))
+    with torch.no_grad():
+        model.field.density_mlp.layers[-1].weight[0] = -50.0
+        model.field.hash_grid.table.fill_(1.0)
+        model.field.density_mlp.layers[0].weight.abs_()
+    outputs = model.train()(_rays(64)[0])
+    model.get_loss_dict(outputs, _rays(64)[1])["depth_loss"].backward()
+    assert model.field.density_mlp.layers[-1].weight.grad[0].abs().max() > 1e-4
 
 
 def test_pose_refinement_off_has_no_parameter_group():
