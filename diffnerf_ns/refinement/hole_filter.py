@@ -14,7 +14,7 @@ from diffnerf_ns.refinement.interface import Provenance, RefinedDepth, RefinerFr
 
 FloatMap = npt.NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the results change, so that caches know."""
 
 TRUSTED_SUPPORT = 0.75
@@ -35,14 +35,18 @@ HOLE_SIGMA = 0.02
 
 @dataclass(frozen=True)
 class HoleFilter:
-    """Denoises within surfaces, distrusts depth edges, closes small holes and leaves large ones open."""
+    """Denoises within surfaces, distrusts depth edges, closes small holes within a surface and leaves others open.
+
+    A hole lies within a surface if what surrounds it has one depth and the hole's own colour: the gaps of a chair's back
+    are holes too, and show what is behind it.
+    """
 
     radius: int = 2
     """Pixels to each side that a pixel is averaged with."""
     surface_tolerance: float = 0.02
     """Relative depth difference up to which neighbours lie on one surface."""
     colour_tolerance: float = 20.0
-    """Colour difference (8-bit levels) at which a neighbour counts for 60 %."""
+    """Colour difference (8-bit levels) at which a neighbour counts for 60 %, and beyond which a hole is left open."""
     largest_hole: float = 0.01
     """Largest hole that is closed, as a share of the image."""
 
@@ -69,8 +73,10 @@ class HoleFilter:
         doubt = np.clip((TRUSTED_SUPPORT - support) / (TRUSTED_SUPPORT - DOUBTED_SUPPORT), 0, 1)
         measured_sigma = np.hypot(noise, SIGMA_AT_EDGES * doubt * _local_range(depth_z_m, self.radius))
 
-        around, spread = _fill_from_around(np.where(support >= DOUBTED_SUPPORT, smooth, 0).astype(np.float32))
-        filled = self._small_holes(measured) & (around > 0)
+        supported = np.where(support >= DOUBTED_SUPPORT, smooth, 0).astype(np.float32)
+        around, spread, colour_difference = _fill_from_around(supported, image)
+        within_surface = (spread <= self.surface_tolerance * around) & (colour_difference <= self.colour_tolerance)
+        filled = self._small_holes(measured) & (around > 0) & within_surface
         depth = np.where(measured, smooth, np.where(filled, around, 0.0))
         filled_sigma = np.sqrt(sensor_sigma_z_m(around) ** 2 + (HOLE_SIGMA * around) ** 2 + spread**2)
         sigma = np.where(measured, measured_sigma, np.where(filled, filled_sigma, 0.0))
@@ -117,20 +123,25 @@ def _local_range(depth_z_m: FloatMap, radius: int) -> FloatMap:
     return np.where(farthest > 0, farthest - np.minimum(nearest, farthest), 0)
 
 
-def _fill_from_around(depth_z_m: FloatMap) -> tuple[FloatMap, FloatMap]:
-    """Mean and standard deviation of the nearest known depth around each pixel, metres; 0 where there is none.
+def _fill_from_around(depth_z_m: FloatMap, image: npt.NDArray[np.uint8]) -> tuple[FloatMap, FloatMap, FloatMap]:
+    """Mean and standard deviation of the nearest known depth around each pixel, metres, 0 where there is none; and how
+    far (8-bit levels, largest channel) the pixel's colour is from the mean colour there.
 
     Each pixel takes the smallest blur that reaches known depth.
     """
     known = (depth_z_m > 0).astype(np.float32)
-    mean, spread = np.zeros_like(depth_z_m), np.zeros_like(depth_z_m)
+    colour = image.astype(np.float32)
+    mean, spread, difference = np.zeros_like(depth_z_m), np.zeros_like(depth_z_m), np.zeros_like(depth_z_m)
     reach = 1.0
     while reach < max(depth_z_m.shape) and (mean == 0).any():
         size = 2 * int(2 * reach) + 1
-        share, first, second = (cv2.blur(moment, (size, size)) for moment in (known, depth_z_m, depth_z_m * depth_z_m))
+        moments = (known, depth_z_m, depth_z_m * depth_z_m, colour * known[..., None])
+        share, first, second, tint = (cv2.blur(moment, (size, size)) for moment in moments)
+        share_or_one = np.maximum(share, 1e-9)
         reached = (mean == 0) & (share * size * size > 2)
-        mean = np.where(reached, first / np.maximum(share, 1e-9), mean)
-        variance = second / np.maximum(share, 1e-9) - mean * mean
-        spread = np.where(reached, np.sqrt(np.maximum(variance, 0)), spread)
+        mean = np.where(reached, first / share_or_one, mean)
+        spread = np.where(reached, np.sqrt(np.maximum(second / share_or_one - mean * mean, 0)), spread)
+        off = np.abs(colour - tint / share_or_one[..., None]).max(axis=-1)
+        difference = np.where(reached, off, difference)
         reach *= 2
-    return mean, spread
+    return mean, spread, difference
