@@ -37,7 +37,7 @@ HOLE_SIGMA = 0.02
 class HoleFilter:
     """Denoises within surfaces, distrusts depth edges, closes small holes within a surface and leaves others open.
 
-    A hole lies within a surface if what surrounds it has one depth and the hole's own colour: the gaps of a chair's back
+    A hole lies within a surface if what surrounds it has one depth and the hole's own colour: gaps of a chair's back
     are holes too, and show what is behind it.
     """
 
