@@ -23,6 +23,4 @@ prepare_environment() { # arguments: the lock files to install, in order
     export PATH="$project/.venv/bin:$PATH"
     export VIRTUAL_ENV="$project/.venv"
     unset PYTHONHOME PYTHONPATH
-    # Threads that wait for each other give way soon: spinning makes training several times slower on a busy machine.
-    export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-3000}"
 }

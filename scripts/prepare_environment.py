@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def prepare(locks: list[Path]) -> None:
-    wanted = {"project": key_of(PROJECT / "pyproject.toml", PROJECT / "setup.py")}
+    wanted = {"project": key_of(PROJECT / "pyproject.toml", PROJECT / "setup.py", Path(__file__))}
     wanted |= {lock.name: key_of(lock) for lock in locks}
     installed = read_stamp()
     stale = [name for name, key in wanted.items() if installed.get(name) != key]
@@ -68,6 +68,7 @@ def prepare(locks: list[Path]) -> None:
     write_stamp({name: key for name, key in (installed | wanted).items() if name != "project"})
     pip("install", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT))
     link_ffmpeg()
+    let_waiting_threads_give_way()
     make_every_package_load()
     write_stamp(installed | wanted)
 
@@ -142,6 +143,15 @@ def link_ffmpeg() -> None:
     link = ENVIRONMENT / "bin" / "ffmpeg"
     link.unlink(missing_ok=True)
     link.symlink_to(binary)
+
+
+def let_waiting_threads_give_way() -> None:
+    """OpenMP's threads spin while they wait for each other: training is several times slower on a busy machine.
+
+    How long is read when the library is loaded, before any of our code; hence a line that Python runs at its start.
+    """
+    line = 'import os; os.environ.setdefault("GOMP_SPINCOUNT", "3000")\n'
+    (site_packages() / "diffnerf_threads.pth").write_text(line)
 
 
 def make_every_package_load() -> None:

@@ -56,6 +56,7 @@ def prepare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modu
     monkeypatch.setattr(module, "pip", lambda *arguments: module.installed.append(Path(arguments[-1]).name))
     monkeypatch.setattr(module, "link_ffmpeg", lambda: None)
     monkeypatch.setattr(module, "make_every_package_load", lambda: None)
+    monkeypatch.setattr(module, "site_packages", lambda: environment)
     return module
 
 
@@ -98,6 +99,17 @@ def test_a_complete_environment_is_left_alone(prepare_environment: ModuleType, t
     assert prepare_environment.installed == ["environment", "requirements.lock", tmp_path.name]
     prepare_environment.prepare(locks)
     assert len(prepare_environment.installed) == 3
+
+
+def test_every_python_of_the_environment_lets_waiting_threads_give_way(
+    prepare_environment: ModuleType, tmp_path: Path
+) -> None:
+    prepare_environment.prepare([tmp_path / "requirements.lock"])
+    line = (tmp_path / ".venv" / "diffnerf_threads.pth").read_text()
+    script = f"{line}print(os.environ['GOMP_SPINCOUNT'])"
+    for chosen, expected in ({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"):
+        said = subprocess.run([sys.executable, "-c", script], env=chosen, capture_output=True, text=True, check=True)
+        assert said.stdout.strip() == expected
 
 
 def test_a_second_lock_is_added_to_the_environment(prepare_environment: ModuleType, tmp_path: Path) -> None:
