@@ -36,7 +36,7 @@ COLUMNS = {"psnr": "PSNR dB", "ssim": "SSIM", "depth_mae_m": "depth MAE m", "dep
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m scripts.ablate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m scripts.ablate", description="Variants of diffnerf side by side.")
     parser.add_argument("capture", type=Path)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--iterations", type=int, help="training iterations (default: the method's)")
