@@ -6,10 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
+from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 
 FULL_SIZE_PREFIX = "depths_"
@@ -29,6 +32,8 @@ class DiffnerfDataParserConfig(NerfstudioDataParserConfig):
     reference_depth_folder: str | None = None
     """Folder inside the capture with reference depth, file names as in the sensor's depth; read only for scoring. None
     takes transforms.json's `depth_truth_file_path` where frames have one."""
+    train_views: int | None = None
+    """Number of training views, spread evenly over the capture; None for all."""
 
 
 @dataclass
@@ -42,6 +47,8 @@ class DiffnerfDataParser(Nerfstudio):
         check_transforms(file, meta)
         self.config = _config_for(self.config, meta)
         outputs = super()._generate_dataparser_outputs(_split_to_read(split, meta))
+        if split == "train" and self.config.train_views is not None:
+            outputs = _with_views(outputs, _spread_evenly(self.config.train_views, len(outputs.image_filenames), file))
         truth = self._reference_depth_files(file.parent, meta)
         metadata = {
             **outputs.metadata,
@@ -77,6 +84,33 @@ def _config_for(config: DiffnerfDataParserConfig, meta: dict[str, Any]) -> Diffn
         config,
         depth_unit_scale_factor=unit,
         train_split_fraction=min(config.train_split_fraction, largest_fraction),
+    )
+
+
+def _spread_evenly(wanted: int, available: int, file: Path) -> list[int]:
+    """`wanted` of `available` indices, first and last among them."""
+    if not 1 <= wanted <= available:
+        raise CaptureError(
+            file,
+            "train_views",
+            f"{wanted} views are asked for, the training split has {available}",
+            f"Set train_views to a number from 1 to {available}, or leave it out to train on all.",
+        )
+    return np.linspace(0, available - 1, wanted).round().astype(int).tolist()
+
+
+def _with_views(outputs: DataparserOutputs, views: list[int]) -> DataparserOutputs:
+    """The outputs with some of their views only."""
+    depth_files = outputs.metadata.get("depth_filenames")
+    return replace(
+        outputs,
+        image_filenames=[outputs.image_filenames[view] for view in views],
+        mask_filenames=[outputs.mask_filenames[view] for view in views] if outputs.mask_filenames else None,
+        cameras=outputs.cameras[torch.tensor(views)],
+        metadata={
+            **outputs.metadata,
+            "depth_filenames": [depth_files[view] for view in views] if depth_files else depth_files,
+        },
     )
 
 

@@ -107,6 +107,39 @@ def test_frames_may_have_cameras_of_their_own(capture: Path, edit_transforms: Ed
     assert parse(capture, "val").cameras.fx.flatten().tolist() == [18.0, 19.0]
 
 
+@pytest.mark.parametrize(("wanted", "kept"), [(1, [0]), (2, [0, 3]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])])
+def test_fewer_training_views_are_spread_over_the_capture(capture: Path, wanted: int, kept: list[int]) -> None:
+    every, some = parse(capture), parse(capture, train_views=wanted)
+    assert some.image_filenames == [every.image_filenames[view] for view in kept]
+    for key in ("depth_filenames", "depth_truth_filenames"):
+        assert some.metadata[key] == [every.metadata[key][view] for view in kept]
+    torch.testing.assert_close(some.cameras.camera_to_worlds, every.cameras.camera_to_worlds[kept])
+    assert len(some.cameras) == wanted
+
+
+def test_fewer_training_views_leave_the_evaluation_views_as_they_are(capture: Path) -> None:
+    every, same = parse(capture, "val"), parse(capture, "val", train_views=2)
+    assert same.image_filenames == every.image_filenames
+    torch.testing.assert_close(same.cameras.camera_to_worlds, every.cameras.camera_to_worlds)
+
+
+def test_fewer_training_views_keep_their_masks(capture: Path, edit_transforms: EditTransforms) -> None:
+    def add_masks(meta: dict) -> None:
+        for frame in meta["frames"]:
+            frame["mask_path"] = frame["file_path"].replace("images", "masks")
+
+    shutil.copytree(capture / "images", capture / "masks")
+    edit_transforms(capture, add_masks)
+    outputs = parse(capture, train_views=2)
+    assert [file.stem for file in outputs.mask_filenames] == ["view_00", "view_03"]
+
+
+@pytest.mark.parametrize("wanted", [0, 5])
+def test_views_that_the_capture_does_not_have_are_named(capture: Path, wanted: int) -> None:
+    with pytest.raises(CaptureError, match=rf"train_views.*{wanted} views.*has 4"):
+        parse(capture, train_views=wanted)
+
+
 def test_downscaled_images_keep_the_full_depth_files(capture: Path) -> None:
     import cv2
 
