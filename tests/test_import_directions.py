@@ -44,7 +44,7 @@ DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
 
 ROOMS = (
     # level 0: pure
-    *(Room(prefix, PURE, ARRAYS) for prefix in (*PURE, f"{FIELD}.depth_losses")),
+    *(Room(prefix, PURE, ARRAYS) for prefix in (*PURE, f"{FIELD}.depth_losses", f"{REFINEMENT}.normalizer")),
     # level 1: files
     Room(CAPTURES, (*PURE, CAPTURES), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.cache", (*PURE, CAPTURES, f"{REFINEMENT}.interface"), ARRAYS, never_of_project=(PARSER,)),

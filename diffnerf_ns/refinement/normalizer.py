@@ -1,0 +1,118 @@
+"""Depth as the diffusion model sees it: how far a pixel is from a first guess, compressed so that errors of millimetres
+and of metres both fit; and the channels that the model is conditioned on.
+
+All depths are z-depths in metres, tensors [N, H, W], 0 where missing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DETAIL_RADII = (2, 8, 32)
+"""Neighbourhoods, in pixels to each side, against which the first guess shows its relief."""
+
+REFERENCE_Z_M = 2.0
+"""Depth whose logarithm is 0 to the model, metres."""
+
+CONDITION_CHANNELS = 10 + len(DETAIL_RADII)
+"""Channels of `condition_channels`."""
+
+
+@dataclass(frozen=True)
+class ResidualCode:
+    """Codes depth as u = gain * asinh(log(depth / base) / scale), which is dimensionless and about -limit..limit."""
+
+    scale: float = 0.01
+    """Relative difference to the base below which the code is linear."""
+    gain: float = 0.5
+    """Factor that brings typical codes near 1."""
+    limit: float = 2.5
+    """Largest code; with the other defaults a depth of 0.5 or 2 times the base."""
+
+    def encode(self, depth_z_m: Tensor, base_z_m: Tensor) -> Tensor:
+        """The code of a depth; 0 where it is missing."""
+        known = depth_z_m > 0
+        ratio = torch.where(known, depth_z_m, base_z_m) / base_z_m
+        return (self.gain * torch.asinh(torch.log(ratio) / self.scale)).clamp(-self.limit, self.limit)
+
+    def decode(self, code: Tensor, base_z_m: Tensor) -> Tensor:
+        """The depth of a code, metres."""
+        return base_z_m * torch.exp(self.scale * torch.sinh(code / self.gain))
+
+
+def base_depth(sensor_z_m: Tensor, fused_z_m: Tensor | None = None) -> Tensor:
+    """The first guess, known everywhere: what the views agree on, else what the sensor says, else what surrounds it.
+
+    Args:
+        sensor_z_m: sensor depth [N, H, W], metres.
+        fused_z_m: depth fused from posed views [N, H, W], metres; None for single images.
+    """
+    guess = sensor_z_m if fused_z_m is None else torch.where(fused_z_m > 0, fused_z_m, sensor_z_m)
+    return fill_missing(guess)
+
+
+def fill_missing(depth_z_m: Tensor) -> Tensor:
+    """Fills missing depth from the smallest surrounding block that has any; 2 m in an image without any depth."""
+    value, weight = depth_z_m[:, None], (depth_z_m[:, None] > 0).to(depth_z_m.dtype)
+    levels = [(value, weight)]
+    while max(value.shape[-2:]) > 1:
+        value = F.avg_pool2d(value * weight, 2, ceil_mode=True, count_include_pad=False)
+        share = F.avg_pool2d(weight, 2, ceil_mode=True, count_include_pad=False)
+        value, weight = value / share.clamp(min=1e-6), (share > 0).to(value.dtype)
+        levels.append((value, weight))
+    value, weight = levels.pop()
+    filled = torch.where(weight > 0, value, torch.full_like(value, REFERENCE_Z_M))
+    for known, known_weight in reversed(levels):
+        coarse = F.interpolate(filled, size=known.shape[-2:], mode="bilinear", align_corners=False)
+        filled = torch.where(known_weight > 0, known, coarse)
+    return filled[:, 0]
+
+
+def condition_channels(
+    code: ResidualCode,
+    image: Tensor,
+    sensor_z_m: Tensor,
+    base_z_m: Tensor,
+    fused_z_m: Tensor | None = None,
+    support: Tensor | None = None,
+    violations: Tensor | None = None,
+) -> Tensor:
+    """What the model knows of each pixel, [N, CONDITION_CHANNELS, H, W].
+
+    Args:
+        code: how depth differences are coded.
+        image: colour [N, 3, H, W], 0..1; all 0.5 where it is not to be used.
+        sensor_z_m: sensor depth, metres.
+        base_z_m: from `base_depth`, metres.
+        fused_z_m: depth fused from posed views, metres; None for single images.
+        support: number of other views that agree with it.
+        violations: number of other views that look through it.
+    """
+    nothing = torch.zeros_like(sensor_z_m)
+    valid = (sensor_z_m > 0).to(base_z_m.dtype)
+    log_base = torch.log(base_z_m)
+    channels = [
+        log_base - math.log(REFERENCE_Z_M),
+        code.encode(sensor_z_m, base_z_m),
+        valid,
+        _box_mean(valid, 8),
+        nothing if fused_z_m is None else (fused_z_m > 0).to(base_z_m.dtype),
+        nothing if support is None else 0.5 * torch.log1p(support),
+        nothing if violations is None else 0.5 * torch.log1p(violations),
+    ]
+    for radius in DETAIL_RADII:
+        relief = torch.asinh((log_base - _box_mean(log_base, radius)) / code.scale)
+        channels.append((code.gain * relief).clamp(-code.limit, code.limit))
+    return torch.cat([2.0 * image - 1.0, torch.stack(channels, dim=1)], dim=1)
+
+
+def _box_mean(values: Tensor, radius: int) -> Tensor:
+    """Mean over the window [2 radius + 1]^2 around each pixel, over the part of it that lies inside the image."""
+    size = 2 * radius + 1
+    columns = F.avg_pool2d(values[:, None], (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
+    return F.avg_pool2d(columns, (1, size), stride=1, padding=(0, radius), count_include_pad=False)[:, 0]
