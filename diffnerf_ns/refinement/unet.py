@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -152,7 +152,7 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
     def _run(self, blocks: Any, features: Tensor, embedding: Tensor) -> Tensor:
         for block in blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                features = checkpoint(block, features, embedding, use_reentrant=False)
+                features = cast(Tensor, checkpoint(block, features, embedding, use_reentrant=False))
             else:
                 features = block(features, embedding)
         return features
