@@ -69,6 +69,8 @@ class RGBDDataset(InputDataset):
         self.metadata["dataparser_scale"] = self.scene_units_per_metre
         self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
         self.metadata["camera_to_worlds"] = self.cameras.camera_to_worlds
+        if dataparser_outputs.alpha_color is not None:
+            self.metadata["alpha_color"] = dataparser_outputs.alpha_color
         self.scene_box = self._fit_scene_box()
 
     @property

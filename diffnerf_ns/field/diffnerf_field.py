@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import torch
-from nerfstudio.cameras.rays import RaySamples
 from nerfstudio.field_components.activations import trunc_exp
-from nerfstudio.field_components.field_heads import FieldHeadNames
-from nerfstudio.fields.base_field import Field
 from nerfstudio.utils.math import components_from_spherical_harmonics
 from torch import Tensor
 
 from diffnerf_ns.field.chunked_mlp import ChunkedMLP
 from diffnerf_ns.field.hash_grid import HashGrid, HashGridBackend
+from diffnerf_ns.field.scene_box_field import SceneBoxField
 
 _LARGEST_EXPONENT = 11.0
 """Density is capped at its exponential (6e4 per scene unit, opaque within a hair) so that no product overflows."""
@@ -21,7 +19,7 @@ _SMALLEST_EXPONENT = -8.0
 that has gone to zero has no gradient."""
 
 
-class DiffnerfField(Field):
+class DiffnerfField(SceneBoxField):
     """Density and colour inside a box of the scene.
 
     Args:
@@ -36,7 +34,6 @@ class DiffnerfField(Field):
         backend: which hash grid implementation to use.
     """
 
-    aabb: Tensor
     spherical_harmonics_levels = 4
 
     def __init__(
@@ -51,18 +48,11 @@ class DiffnerfField(Field):
         geo_feat_dim: int = 15,
         backend: HashGridBackend = "auto",
     ) -> None:
-        super().__init__()
-        self.register_buffer("aabb", aabb.clone())
+        super().__init__(aabb)
         self.hash_grid = HashGrid(num_levels, base_resolution, max_resolution, log2_hashmap_size, backend)
         self.density_mlp = ChunkedMLP([self.hash_grid.out_dim, hidden_dim, 1 + geo_feat_dim])
         directions_dim = self.spherical_harmonics_levels**2
         self.color_mlp = ChunkedMLP([directions_dim + geo_feat_dim, hidden_dim_color, hidden_dim_color, 3])
-
-    def normalise(self, positions: Tensor) -> Tensor:
-        """Scene positions [N, 3] as grid positions in [0, 1]^3; outside, the nearest point of the cube is taken."""
-        side = (self.aabb[1] - self.aabb[0]).max()
-        centre = 0.5 * (self.aabb[0] + self.aabb[1])
-        return ((positions - centre) / side + 0.5).clamp(0.0, 1.0)
 
     def density_and_geometry(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density [N] per scene unit and geometry features [N, geo_feat_dim] of scene positions [N, 3]."""
@@ -79,19 +69,3 @@ class DiffnerfField(Field):
         """Colour [N, 3] in [0, 1] of geometry features seen along encoded directions."""
         hidden = self.color_mlp(torch.cat([encoded_directions.to(geometry.dtype), geometry], dim=-1))
         return torch.sigmoid(hidden.float())
-
-    def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:
-        """nerfstudio's interface: density [..., 1] and geometry features [..., G] of ray samples."""
-        positions = ray_samples.frustums.get_positions()
-        density, geometry = self.density_and_geometry(positions.reshape(-1, 3))
-        return density.view(*positions.shape[:-1], 1), geometry.view(*positions.shape[:-1], -1)
-
-    def get_outputs(
-        self, ray_samples: RaySamples, density_embedding: Tensor | None = None
-    ) -> dict[FieldHeadNames, Tensor]:
-        """nerfstudio's interface: colour [..., 3] of ray samples."""
-        assert density_embedding is not None
-        directions = ray_samples.frustums.directions.expand(*density_embedding.shape[:-1], 3)
-        encoded = self.encode_directions(directions.reshape(-1, 3))
-        rgb = self.color(density_embedding.reshape(-1, density_embedding.shape[-1]), encoded)
-        return {FieldHeadNames.RGB: rgb.view(*directions.shape[:-1], 3)}

@@ -28,6 +28,11 @@ def midpoints(edges: Tensor) -> Tensor:
     return 0.5 * (edges[:, 1:] + edges[:, :-1])
 
 
+def sample_positions(origins: Tensor, directions: Tensor, edges: Tensor) -> Tensor:
+    """Points [N * S, 3] at the centres of the intervals between edges [N, S + 1] of rays [N, 3]."""
+    return (origins[:, None, :] + directions[:, None, :] * midpoints(edges)[..., None]).view(-1, 3)
+
+
 def stratified(near: Tensor, far: Tensor, count: int, jitter: bool) -> Tensor:
     """`count` sorted ray lengths [N, count], one in each equal part of [near, far]: at random, or its centre."""
     offset = torch.rand(len(near), count, device=near.device) if jitter else 0.5
