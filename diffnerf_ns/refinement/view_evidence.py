@@ -1,0 +1,81 @@
+"""What posed views together say about each one's pixels. Needs torch; Open3D makes it faster on a CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
+from diffnerf_ns.refinement.view_votes import count_votes, overlapping_views
+
+Engine = Literal["auto", "open3d", "torch"]
+
+
+@dataclass(frozen=True)
+class ViewEvidence:
+    """What posed views together say about each view's pixels; float32 [views, height, width]."""
+
+    fused_z_m: Tensor
+    """z-depth, metres, of the surface fused from all views, seen from this one; 0 where none is known."""
+    support: Tensor
+    """Number of other views whose own measurement agrees with the surface at this pixel: the fused one, or the view's
+    own where there is none."""
+    violations: Tensor
+    """Number of other views that look through that surface: they measured something clearly behind it."""
+
+
+@torch.no_grad()
+def evidence_from_views(
+    depth_z_m: Tensor,
+    intrinsics: Tensor,
+    camera_to_world: Tensor,
+    engine: Engine = "auto",
+    most_others: int = 16,
+) -> ViewEvidence:
+    """Fuses views of one room and asks each of them about the others.
+
+    Args:
+        depth_z_m: sensor z-depth [views, height, width], metres, 0 where missing.
+        intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
+        camera_to_world: [views, 4, 4], metres, OpenGL axes.
+        engine: how the fused surface is looked at: "open3d" needs Open3D and computes on the CPU, "torch" computes
+            where the tensors are, "auto" takes Open3D for tensors on a CPU if it is installed.
+        most_others: views that vote on each one, at most, chosen by overlap.
+
+    Returns:
+        Tensors on the device of `depth_z_m`.
+    """
+    depth, intrinsics, poses = (tensor.float() for tensor in (depth_z_m, intrinsics, camera_to_world))
+    views, height, width = depth.shape
+    for label, tensor, shape in (("intrinsics", intrinsics, (3, 3)), ("camera_to_world", poses, (4, 4))):
+        if tensor.shape != (views, *shape):
+            raise ValueError(f"{label} is {tuple(tensor.shape)}: {views} views need {(views, *shape)}")
+    fusion = ViewFusion(*fusion_scale(depth, intrinsics, poses), chosen_engine(engine, depth.device), depth.device)
+    for view in range(views):
+        fusion.add(depth[view], intrinsics[view], poses[view])
+    fused, support, violations = (torch.zeros_like(depth) for _ in range(3))
+    for view in range(views):
+        fused[view] = fusion.cast(intrinsics[view], poses[view], height, width)
+        surface = torch.where(fused[view] > 0, fused[view], depth[view])
+        others = [
+            (depth[other], intrinsics[other], poses[other])
+            for other in overlapping_views(intrinsics, poses, [(height, width)] * views, view, most_others)
+        ]
+        support[view], violations[view] = count_votes(surface, intrinsics[view], poses[view], others)
+    return ViewEvidence(fused, support, violations)
+
+
+def chosen_engine(engine: Engine, device: torch.device) -> Literal["open3d", "torch"]:
+    """Which engine looks at the surface on this device."""
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine is {engine!r}: it must be one of {', '.join(get_args(Engine))}")
+    if engine == "open3d" and device.type != "cpu":
+        raise ValueError("engine open3d computes on the CPU: move the views there, or use engine torch")
+    if engine == "auto":
+        installed = importlib.util.find_spec("open3d") is not None
+        return "open3d" if installed and device.type == "cpu" else "torch"
+    return engine

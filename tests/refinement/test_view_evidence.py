@@ -1,0 +1,81 @@
+"""What posed views say about each other: planes and floaters with known answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
+
+HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
+INTRINSICS = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+SLOPE = 0.3
+
+
+def poses(views: int) -> torch.Tensor:
+    """Cameras 0.1 m apart in a row, looking along -z."""
+    result = torch.eye(4).repeat(views, 1, 1)
+    result[:, 0, 3] = 0.1 * torch.arange(views)
+    return result
+
+
+def plane_seen_by(views: int) -> torch.Tensor:
+    """z-depth of the plane z = -(2 + 0.3 x) from those cameras."""
+    x = (torch.arange(WIDTH) + 0.5 - WIDTH / 2) / FOCAL
+    depth = (2 + SLOPE * poses(views)[:, 0, 3, None]) / (1 - SLOPE * x)
+    return depth[:, None].expand(views, HEIGHT, WIDTH).clone()
+
+
+def evidence(depth: torch.Tensor, engine: str) -> ViewEvidence:
+    return evidence_from_views(depth, INTRINSICS.expand(len(depth), 3, 3), poses(len(depth)), engine)
+
+
+@pytest.mark.parametrize("engine", ["open3d", "torch"])
+def test_views_of_a_plane_fuse_to_that_plane_and_support_each_other(engine: str) -> None:
+    truth = plane_seen_by(4)
+    found = evidence(truth, engine)
+    inner = (slice(None), slice(4, -4), slice(16, -16))
+    assert (found.fused_z_m[inner] > 0).all()
+    assert (found.fused_z_m - truth)[inner].abs().mean() < 0.003
+    assert (found.support[inner] == 3).all()
+    assert (found.violations == 0).all()
+
+
+@pytest.mark.parametrize("engine", ["open3d", "torch"])
+def test_a_hole_of_one_view_is_filled_by_the_others(engine: str) -> None:
+    truth = plane_seen_by(4)
+    depth = truth.clone()
+    depth[1, 15:30, 20:40] = 0
+    found = evidence(depth, engine)
+    torch.testing.assert_close(found.fused_z_m[1, 15:30, 20:40], truth[1, 15:30, 20:40], atol=0.02, rtol=0)
+    assert (found.support[1, 15:30, 20:40] == 3).all()
+
+
+@pytest.mark.parametrize("engine", ["open3d", "torch"])
+def test_a_floater_of_one_view_is_violated_by_those_that_look_through_it(engine: str) -> None:
+    depth = plane_seen_by(4)
+    depth[1, 20:26, 30:36] = 1.5
+    found = evidence(depth, engine)
+    floater = found.fused_z_m[1, 22:24, 32:34]
+    assert floater.min() > 0
+    looked_through = found.violations[1, 22:24, 32:34]
+    assert torch.equal(looked_through >= 2, floater < 1.7)
+
+
+def test_missing_depth_everywhere_gives_no_evidence() -> None:
+    found = evidence(torch.zeros(2, HEIGHT, WIDTH), "torch")
+    assert found.fused_z_m.max() == found.support.max() == found.violations.max() == 0
+
+
+def test_one_view_alone_has_nobody_to_agree_with() -> None:
+    assert evidence(plane_seen_by(1), "torch").support.max() == 0
+
+
+def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="engine is 'embree': it must be one of auto, open3d, torch"):
+        evidence(plane_seen_by(1), "embree")
+
+
+def test_poses_of_another_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="camera_to_world"):
+        evidence_from_views(plane_seen_by(2), INTRINSICS.expand(2, 3, 3), poses(3))
