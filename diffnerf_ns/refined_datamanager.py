@@ -15,7 +15,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
-from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.console import Console
 
@@ -26,7 +26,7 @@ from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
 from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset, no_depth_found
-from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSamplerConfig
+from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSampler, RGBDPixelSamplerConfig
 
 NO_REFINER = "none"
 
@@ -53,6 +53,8 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """Specifies the pixel sampler used to sample pixels from images."""
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     """How sensor depth is refined before training."""
+    normals_from_depth: bool = False
+    """Whether training rays know the normals of the surfaces that their depth shows."""
 
     def check_capture(self) -> None:
         """Raises CaptureError if the capture cannot be trained on and evaluated. Writes nothing."""
@@ -81,6 +83,7 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         dataset = super().create_train_dataset()
         if self.test_mode == "val" and self.config.refiner.model != NO_REFINER:
             self._refine(dataset)
+        dataset.with_normals = self.config.normals_from_depth
         self._place_on_device(dataset)
         return dataset
 
@@ -106,11 +109,19 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of training rays, which know their pixels' depth and sigma."""
-        return _with_depth(*super().next_train(step))
+        ray_bundle, batch = _with_depth(*super().next_train(step))
+        batch["patch_size"] = self.config.patch_size
+        return ray_bundle, batch
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of evaluation rays, which know their pixels' sensor depth and sigma."""
         return _with_depth(*super().next_eval(step))
+
+    def _get_pixel_sampler(self, dataset: RGBDDataset, num_rays_per_batch: int) -> PixelSampler:
+        sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
+        if isinstance(sampler, RGBDPixelSampler):
+            sampler.use_patches(self.config.patch_size)
+        return sampler
 
     def _place_on_device(self, dataset: RGBDDataset) -> None:
         if self.config.images_on_gpu:

@@ -16,6 +16,7 @@ from torch import Tensor
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.captures.depth_resampling import resample_depth, resample_nearest
+from diffnerf_ns.depth_normals import normals_from_depth
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
 
 DepthAndSigma = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -40,6 +41,8 @@ BOX_MARGIN_M = 0.1
 class RGBDDataset(InputDataset):
     """Items with `depth_image`, `depth_sigma` and, on demand, `depth_truth` [height, width, 1], scene units.
 
+    On demand also with `normal_image` [height, width, 3]: unit normals along the scene's axes, 0 where unknown.
+
     Works with every dataparser whose metadata holds `depth_filenames` (and optionally `depth_unit_scale_factor` and
     `depth_truth_filenames`). Depth may be of another size than the image, as long as both show the same view.
 
@@ -55,7 +58,7 @@ class RGBDDataset(InputDataset):
         super().__init__(dataparser_outputs, scale_factor)
         self.exclude_batch_keys_from_device = [
             *InputDataset.exclude_batch_keys_from_device,
-            *("depth_image", "depth_sigma", "depth_truth"),
+            *("depth_image", "depth_sigma", "depth_truth", "normal_image"),
         ]
         depth_files = self.metadata.get("depth_filenames")
         if not depth_files:
@@ -66,6 +69,8 @@ class RGBDDataset(InputDataset):
         self.truth_files = truth_files if with_depth_truth else None
         self.refined_depth: Callable[[int], DepthAndSigma] | None = None
         """Gives refined depth_z_m and sigma_z_m for an image index; None for what the sensor measured."""
+        self.with_normals = False
+        """Whether items carry the normals of their depth."""
         self.metadata["dataparser_scale"] = self.scene_units_per_metre
         self.metadata["dataparser_transform"] = dataparser_outputs.dataparser_transform
         self.metadata["camera_to_worlds"] = self.cameras.camera_to_worlds
@@ -86,6 +91,8 @@ class RGBDDataset(InputDataset):
             "depth_image": self._to_scene(resample_depth(depth_z_m, width, height)),
             "depth_sigma": self._to_scene(resample_nearest(sigma_z_m, width, height)),
         }
+        if self.with_normals:
+            items["normal_image"] = self._normals(index, items["depth_image"][..., 0])
         if self.truth_files is not None:
             items["depth_truth"] = self._to_scene(self._truth_z_m(index, width, height))
         return items
@@ -100,6 +107,12 @@ class RGBDDataset(InputDataset):
             return self.refined_depth(index)
         depth_z_m = self.sensor_depth_z_m(index)
         return depth_z_m, sensor_sigma_z_m(depth_z_m)
+
+    def _normals(self, index: int, depth_z: Tensor) -> Tensor:
+        """Unit normals [height, width, 3] along the scene's axes; 0 where depth does not show a surface."""
+        rays = self.cameras.generate_rays(camera_indices=index)
+        rays_per_z = rays.directions * rays.metadata["directions_norm"]
+        return normals_from_depth(depth_z, rays.origins, rays_per_z)
 
     def _truth_z_m(self, index: int, width: int, height: int) -> npt.NDArray[np.float32]:
         assert self.truth_files is not None

@@ -51,6 +51,14 @@ def trainer(
                 "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
                 "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
             },
+            "exposure": {
+                "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
+                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+            },
+            "depth_calibration": {
+                "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
+                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+            },
         },
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
         vis="viewer",

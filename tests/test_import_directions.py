@@ -15,6 +15,7 @@ PACKAGE = "diffnerf_ns"
 EVERYTHING = ("",)
 PURE = (
     "diffnerf_ns.depth_units",
+    "diffnerf_ns.depth_normals",
     "diffnerf_ns.evaluation",
     "diffnerf_ns.captures.sensor_noise",
     "diffnerf_ns.captures.synthetic_room",
@@ -44,7 +45,10 @@ DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
 
 ROOMS = (
     # level 0: pure
-    *(Room(prefix, PURE, ARRAYS) for prefix in (*PURE, f"{FIELD}.depth_losses", f"{REFINEMENT}.normalizer")),
+    *(
+        Room(prefix, PURE, ARRAYS)
+        for prefix in (*PURE, f"{FIELD}.depth_losses", f"{FIELD}.surface_losses", f"{REFINEMENT}.normalizer")
+    ),
     # level 1: files
     Room(CAPTURES, (*PURE, CAPTURES), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.cache", (*PURE, CAPTURES, f"{REFINEMENT}.interface"), ARRAYS, never_of_project=(PARSER,)),

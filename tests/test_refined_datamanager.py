@@ -196,6 +196,65 @@ def test_masked_pixels_are_never_sampled_and_sizes_follow_the_scale(
         assert batch["indices"][:, 1:].max() < 8
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes_differ", [False, True])
+def test_rays_may_come_in_square_patches_row_by_row(
+    manage: Callable, capture: Path, edit_transforms: Callable, masked: bool, sizes_differ: bool
+) -> None:
+    import cv2
+
+    (capture / "masks").mkdir()
+
+    def rewrite(meta: dict) -> None:
+        shared = {key: meta.pop(key) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+        for index, frame in enumerate(meta["frames"]):
+            factor = 2 if index == 1 and sizes_differ else 1
+            frame.update({key: value * factor for key, value in shared.items()})
+            image = cv2.imread(str(capture / frame["file_path"]))
+            cv2.imwrite(str(capture / frame["file_path"]), cv2.resize(image, (16 * factor, 12 * factor)))
+            if masked:
+                frame["mask_path"] = frame["file_path"].replace("images", "masks")
+                mask = np.full((12 * factor, 16 * factor), 255, np.uint8)
+                mask[:, : 4 * factor] = 0
+                cv2.imwrite(str(capture / frame["mask_path"]), mask)
+
+    edit_transforms(capture, rewrite)
+    manager = manage(patch_size=3, train_num_rays_per_batch=80, model="none")
+    rays, batch = manager.next_train(0)
+    assert batch["patch_size"] == 3
+    assert len(rays) == len(batch["image"]) == 8 * 9
+    assert manager.get_train_rays_per_batch() == 72
+    patches = batch["indices"].view(8, 3, 3, 3)
+    assert torch.equal(patches[..., 0], patches[:, :1, :1, 0].expand(8, 3, 3))
+    assert (patches[..., 1] - patches[:, :1, :1, 1]).eq(torch.arange(3)[:, None]).all()
+    assert (patches[..., 2] - patches[:, :1, :1, 2]).eq(torch.arange(3)).all()
+    for camera, row, column in batch["indices"].tolist():
+        width = 32 if camera == 1 and sizes_differ else 16
+        assert 0 <= row < width * 12 // 16
+        assert (width // 4 if masked else 0) <= column < width
+
+
+def test_patches_that_fit_into_no_image_are_named(manage: Callable) -> None:
+    with pytest.raises(ValueError, match=r"patch-size.*13 pixels do not fit into an image of 16x12"):
+        manage(patch_size=13, train_num_rays_per_batch=200, model="none").next_train(0)
+
+
+def test_rays_know_normals_on_demand_only(manage: Callable) -> None:
+    assert "normal_image" not in manage(model="none").next_train(0)[1]
+    manager = manage(model="none", normals_from_depth=True)
+    _, batch = manager.next_train(0)
+    camera, row, column = batch["indices"].T
+    assert batch["normal_image"].shape == (64, 3)
+    assert torch.equal(batch["normal_image"], _normals_of_pixels(manager, camera, row, column))
+    assert "normal_image" not in manager.next_eval(0)[1]
+
+
+def _normals_of_pixels(manager: RefinedDepthDataManager, *indices: torch.Tensor) -> torch.Tensor:
+    normals = torch.stack([manager.train_dataset[index]["normal_image"] for index in range(4)])
+    assert normals.norm(dim=-1).max() < 1.001
+    return normals[indices]
+
+
 def test_a_result_that_vanishes_while_training_is_named(manage: Callable, cache_dir: Path) -> None:
     manager = manage()
     RefinementCache(cache_dir).clear()

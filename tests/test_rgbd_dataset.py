@@ -71,6 +71,23 @@ def test_frames_without_truth_have_zeros_among_frames_that_have_it(capture: Path
     assert dataset[1]["depth_truth"].gt(0).all()
 
 
+@pytest.mark.parametrize("orientation", ["up", "none"])
+def test_normals_of_the_wall_face_the_cameras_along_the_scene_s_axes(capture: Path, orientation: str) -> None:
+    outputs = outputs_of(capture, orientation_method=orientation, auto_scale_poses=True)
+    dataset = RGBDDataset(outputs)
+    turn = outputs.dataparser_transform[:, :3]
+    dataset.with_normals = True
+    for index in range(4):
+        columns, rows = np.meshgrid((np.arange(16) + 0.5 - 8) / 14, (np.arange(12) + 0.5 - 6) / 14)
+        angle = 0.02 * index
+        wall_z_m = 2.0 / (np.cos(angle) + np.sin(angle) * columns + 0 * rows)
+        dataset.refined_depth = lambda _, depth=wall_z_m: (depth.astype(np.float32), np.ones_like(depth, np.float32))
+        normals = dataset[index]["normal_image"]
+        assert normals.shape == (12, 16, 3)
+        expected = (turn @ torch.tensor([0.0, 0.0, 1.0])).expand(8, 12, 3)
+        torch.testing.assert_close(normals[2:-2, 2:-2], expected, atol=2e-3, rtol=0)
+
+
 def test_refined_depth_takes_the_sensor_s_place(capture: Path) -> None:
     dataset = RGBDDataset(outputs_of(capture))
     box = dataset.scene_box.aabb.clone()

@@ -44,6 +44,51 @@ def gated_likelihood_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tenso
     return _mean_where(-torch.log(likelihood + 1e-5), (depth_ray > 0) & _disagrees(weights, deviation))
 
 
+def l1_loss(expected_ray: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+    """Distance between the expected and the known depth, in standard deviations.
+
+    Args:
+        expected_ray: [N, 1] mean of where each ray ends.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+    """
+    return _mean_where((expected_ray - depth_ray).abs() / sigma_ray.clamp(min=1e-6), depth_ray > 0)
+
+
+def berhu_loss(expected_ray: Tensor, depth_ray: Tensor, sigma_ray: Tensor, threshold: float) -> Tensor:
+    """Distance in standard deviations that grows with its square beyond `threshold` (Laina et al. 2016).
+
+    Args:
+        expected_ray: [N, 1] mean of where each ray ends.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+        threshold: distance at which the square takes over, in standard deviations.
+    """
+    distance = (expected_ray - depth_ray).abs() / sigma_ray.clamp(min=1e-6)
+    square = 0.5 * (distance**2 / threshold + threshold)
+    return _mean_where(torch.where(distance > threshold, square, distance), depth_ray > 0)
+
+
+def wasserstein_loss(weights: Tensor, edges: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+    """Earth mover's distance between a ray's end and the normal distribution of its depth, in standard deviations.
+
+    It is the area between the two cumulative distributions. Light that passes through everything ends at the last edge.
+    After Rau et al. 2024, with the whole distribution in place of samples from it.
+
+    Args:
+        weights: [N, S] termination probability of each interval.
+        edges: [N, S + 1] sorted ray lengths between the intervals.
+        depth_ray: [N, 1] known depth along the ray.
+        sigma_ray: [N, 1] its standard deviation.
+    """
+    deviation = (edges - depth_ray) / sigma_ray.clamp(min=1e-6)
+    known = 0.5 * (1.0 + torch.erf(deviation / 2.0**0.5))
+    ended = torch.cat([torch.zeros_like(weights[:, :1]), torch.cumsum(weights, dim=-1)], dim=-1)
+    gap = (ended - known).abs()
+    area = 0.5 * (gap[:, 1:] + gap[:, :-1]) * (deviation[:, 1:] - deviation[:, :-1])
+    return _mean_where(area.sum(dim=-1, keepdim=True), depth_ray > 0)
+
+
 def free_space_loss(
     weights: Tensor, ray_lengths: Tensor, depth_ray: Tensor, sigma_ray: Tensor, margin: float
 ) -> Tensor:

@@ -15,11 +15,13 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
 
-from diffnerf_ns.field import depth_losses
+from diffnerf_ns.field import depth_losses, surface_losses
+from diffnerf_ns.field.depth_calibration import DepthCalibration, DepthCalibrationConfig
+from diffnerf_ns.field.exposure import Exposure, ExposureConfig
 from diffnerf_ns.field.image_metrics import ImageMetrics
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
 from diffnerf_ns.field.scene_box_field import SceneBoxField
-from diffnerf_ns.field.volume_rendering import box_near_far, median_ray_length, midpoints
+from diffnerf_ns.field.volume_rendering import box_near_far, expected_ray_length, median_ray_length, midpoints
 
 
 @dataclass
@@ -37,17 +39,31 @@ class DepthSupervisedModelConfig(ModelConfig):
     negligible_weight: float = 1e-3
     """Samples that contribute less than this to their ray are not coloured."""
 
+    depth_loss_type: Literal["likelihood", "l1", "berhu", "wasserstein"] = "likelihood"
+    """How a ray's end is held to its known depth; all count in the depth's standard deviations."""
     depth_loss_mult: float = 0.01
-    """Weight of the likelihood of a known depth; 0 with free_space_loss_mult 0 trains on colour alone."""
+    """Weight of the loss on a known depth; 0 with free_space_loss_mult 0 trains on colour alone."""
+    berhu_threshold: float = 10.0
+    """Distance from the known depth at which berhu turns from linear to quadratic, in its standard deviations."""
     free_space_loss_mult: float = 0.1
     """Weight of the penalty on matter in front of a known depth."""
     free_space_sigmas: float = 3.0
     """Width of the band before a known depth that does not count as free, in its standard deviations."""
     distortion_loss_mult: float = 0.002
     """Weight of the penalty on matter spread along a ray."""
+    smoothness_loss_mult: float = 0.0
+    """Weight of the penalty on bent surfaces where the picture is even; needs the data manager's patch_size."""
+    normal_loss_mult: float = 0.0
+    """Weight of the loss on the field's normals; needs the data manager's normals_from_depth."""
+    normal_step_m: float = 0.01
+    """Distance from a surface point at which density is looked up for the field's normal, metres."""
 
     camera_optimizer: PoseDriftConfig = field(default_factory=lambda: PoseDriftConfig(mode="SO3xR3"))
     """Refinement of the training poses."""
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
+    """Brightness and tint of the training images."""
+    depth_calibration: DepthCalibrationConfig = field(default_factory=DepthCalibrationConfig)
+    """Scale and shift of the training frames' depth."""
 
 
 class DepthSupervisedModel(Model):
@@ -67,6 +83,10 @@ class DepthSupervisedModel(Model):
             camera_to_worlds=metadata.get("camera_to_worlds"),
             scene_units_per_metre=self.scene_units_per_metre,
         )
+        self.exposure = Exposure(self.config.exposure, self.num_train_data)
+        self.depth_calibration = DepthCalibration(
+            self.config.depth_calibration, self.num_train_data, self.scene_units_per_metre
+        )
         background = self.config.background_color
         if background == "auto":
             background = metadata.get("alpha_color", "last_sample")
@@ -75,9 +95,11 @@ class DepthSupervisedModel(Model):
         self.image_metrics = ImageMetrics(self.scene_units_per_metre)
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The field's parameters, and the pose corrections where poses are refined."""
+        """The field's parameters, and those of poses, exposure and depth where they are learnt with it."""
         groups: dict[str, list[Parameter]] = {"fields": list(self.field.parameters())}
         self.camera_optimizer.get_param_groups(param_groups=groups)
+        self.exposure.get_param_groups(groups)
+        self.depth_calibration.get_param_groups(groups)
         return groups
 
     @torch.no_grad()
@@ -100,7 +122,8 @@ class DepthSupervisedModel(Model):
         if not self.training or "depth_z" not in metadata:
             return None, None
         norm = metadata["directions_norm"]
-        return metadata["depth_z"] * norm, metadata["depth_sigma"] * norm
+        depth_z = self.depth_calibration(metadata["depth_z"], ray_bundle.camera_indices)
+        return depth_z * norm, metadata["depth_sigma"] * norm
 
     def composite_color(self, of: SceneBoxField, weights: Tensor, geometry: Tensor, directions: Tensor) -> Tensor:
         """Colour [N, 3] of rays. Only samples that are seen are coloured; the last one is the background's colour.
@@ -131,18 +154,19 @@ class DepthSupervisedModel(Model):
         return rgb
 
     def ray_outputs(self, ray_bundle: RayBundle, rgb: Tensor, weights: Tensor, edges: Tensor) -> dict[str, Tensor]:
-        """What viewer, exporters and metrics want of rays that end in intervals between edges with these weights."""
-        accumulation = weights.sum(dim=-1, keepdim=True)
+        """What viewer, exporters, metrics and losses want of rays that end between edges with these weights."""
         outputs = {
-            "rgb": rgb,
-            "accumulation": accumulation,
+            "rgb": self.exposure(rgb, ray_bundle.camera_indices) if self.training else rgb,
+            "accumulation": weights.sum(dim=-1, keepdim=True),
             "depth": median_ray_length(weights.detach(), edges),
-            "expected_depth": (weights * midpoints(edges)).sum(dim=-1, keepdim=True) / accumulation.clamp(min=1e-6),
+            "expected_depth": expected_ray_length(weights, edges),
         }
         if ray_bundle.metadata is not None and "directions_norm" in ray_bundle.metadata:
             outputs["directions_norm"] = ray_bundle.metadata["directions_norm"]
-        if not self.training:
-            directions = ray_bundle.directions
+        directions = ray_bundle.directions
+        if self.training:
+            outputs["surface"] = (ray_bundle.origins + directions * outputs["expected_depth"]).detach()
+        else:
             outputs["normals"] = self.field.normals(ray_bundle.origins + directions * outputs["depth"], directions)
         return outputs
 
@@ -176,14 +200,63 @@ class DepthSupervisedModel(Model):
         }
         depth_ray, sigma_ray = outputs["known_depth_ray"], outputs["known_sigma_ray"]
         if depth_ray is not None:
-            lengths = midpoints(edges)
-            losses["depth_loss"] = config.depth_loss_mult * depth_losses.gated_likelihood_loss(
-                weights, lengths, depth_ray, sigma_ray
-            )
+            losses["depth_loss"] = config.depth_loss_mult * self._depth_loss(weights, edges, depth_ray, sigma_ray)
             losses["free_space_loss"] = config.free_space_loss_mult * depth_losses.free_space_loss(
-                weights, lengths, depth_ray, sigma_ray, config.free_space_sigmas
+                weights, midpoints(edges), depth_ray, sigma_ray, config.free_space_sigmas
             )
         return losses
+
+    def _depth_loss(self, weights: Tensor, edges: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:
+        """What rays pay that do not end where their known depth says."""
+        match self.config.depth_loss_type:
+            case "likelihood":
+                return depth_losses.gated_likelihood_loss(weights, midpoints(edges), depth_ray, sigma_ray)
+            case "l1":
+                return depth_losses.l1_loss(expected_ray_length(weights, edges), depth_ray, sigma_ray)
+            case "berhu":
+                expected = expected_ray_length(weights, edges)
+                return depth_losses.berhu_loss(expected, depth_ray, sigma_ray, self.config.berhu_threshold)
+            case "wasserstein":
+                return depth_losses.wasserstein_loss(weights, edges, depth_ray, sigma_ray)
+
+    def surface_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What is known of the shape of surfaces, where that is asked for."""
+        losses = {}
+        if self.config.smoothness_loss_mult > 0:
+            losses["smoothness_loss"] = self.config.smoothness_loss_mult * self._smoothness_loss(outputs, batch)
+        if self.config.normal_loss_mult > 0:
+            losses["normal_loss"] = self.config.normal_loss_mult * self._normal_loss(outputs, batch)
+        return losses
+
+    def _smoothness_loss(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """What the patches of a batch pay for bent surfaces."""
+        side = batch.get("patch_size", 1)
+        if side < surface_losses.SHORTEST_SIDE:
+            raise ValueError(
+                f"pipeline.model.smoothness-loss-mult needs patches of {surface_losses.SHORTEST_SIDE} pixels or more, "
+                f"the batch has patches of {side}. Set pipeline.datamanager.patch-size, or smoothness-loss-mult to 0."
+            )
+        depth_z = outputs["expected_depth"] / outputs["directions_norm"]
+        seen = outputs["accumulation"].detach() > 0.5
+        image = batch["image"][..., :3].to(depth_z)
+        return surface_losses.edge_aware_smoothness_loss(
+            depth_z.view(-1, side, side), image.view(-1, side, side, 3), seen.view(-1, side, side)
+        )
+
+    def _normal_loss(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Tensor:
+        """What the field pays where its surfaces are not turned as the known depth says."""
+        if "normal_image" not in batch:
+            raise ValueError(
+                "pipeline.model.normal-loss-mult needs normals, the batch has no normal_image. "
+                "Set pipeline.datamanager.normals-from-depth to True, or normal-loss-mult to 0."
+            )
+        known_normals = batch["normal_image"].to(outputs["surface"])
+        rays = known_normals.any(dim=-1)
+        axes = torch.eye(3, device=rays.device) * self.config.normal_step_m * self.scene_units_per_metre
+        around = outputs["surface"][rays][:, None, :] + torch.cat([axes, -axes])
+        density, _ = self.field.density_and_geometry(around.view(-1, 3))
+        normals = surface_losses.normals_of_density(torch.log(density.view(-1, 6)))
+        return surface_losses.normal_loss(normals, known_normals[rays])
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -192,7 +265,10 @@ class DepthSupervisedModel(Model):
         losses = {"rgb_loss": self.color_loss(outputs["rgb"], outputs["accumulation"], batch)}
         if self.training:
             losses.update(self.geometry_losses(outputs["weights"], outputs["edges"], outputs))
+            losses.update(self.surface_losses(outputs, batch))
             self.camera_optimizer.get_loss_dict(losses)
+            self.exposure.get_loss_dict(losses)
+            self.depth_calibration.get_loss_dict(losses)
         return losses
 
     def get_image_metrics_and_images(

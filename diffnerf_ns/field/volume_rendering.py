@@ -54,6 +54,11 @@ def sample_from_histogram(edges: Tensor, weights: Tensor, count: int, jitter: bo
     return edge_left + fraction * (edge_right - edge_left)
 
 
+def expected_ray_length(weights: Tensor, edges: Tensor) -> Tensor:
+    """Mean ray length [N, 1] of where the part of a ray ends that ends at all."""
+    return (weights * midpoints(edges)).sum(dim=-1, keepdim=True) / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+
+
 def median_ray_length(weights: Tensor, edges: Tensor) -> Tensor:
     """Ray length [N, 1] at which half of a ray has ended, interpolated within its interval."""
     cumulative = torch.cumsum(weights, dim=-1)

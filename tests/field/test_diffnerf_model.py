@@ -8,7 +8,9 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
+from diffnerf_ns.field.depth_calibration import DepthCalibrationConfig
 from diffnerf_ns.field.diffnerf_model import DiffnerfModel, DiffnerfModelConfig
+from diffnerf_ns.field.exposure import ExposureConfig
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
 
 WALL_Z = -2.0
@@ -147,6 +149,69 @@ def test_depth_losses_are_charged_only_where_depth_is_known():
     charged = set(model.get_loss_dict(model(_rays(8)[0]), _rays(8)[1]))
     free = set(model.get_loss_dict(model(_rays(8, with_depth=False)[0]), _rays(8)[1]))
     assert charged - free == {"depth_loss", "free_space_loss"}
+
+
+@pytest.mark.parametrize("depth_loss_type", ["l1", "berhu", "wasserstein"])
+def test_every_depth_loss_pulls_the_end_of_rays_to_the_wall(depth_loss_type):
+    model = _model(depth_loss_type=depth_loss_type, depth_loss_mult=1e-3)
+    before = model.train()(_rays(200)[0])["expected_depth"]
+    _train(model, 40)
+    rays, _ = _rays(200)
+    after = model(rays)["expected_depth"]
+    wall = rays.metadata["depth_z"] * rays.metadata["directions_norm"]
+    assert (after - wall).abs().mean() < 0.5 * (before - wall).abs().mean()
+
+
+def test_surface_losses_without_what_they_need_say_how_to_get_it():
+    rays, batch = _rays(9)
+    model = _model(smoothness_loss_mult=0.1).train()
+    with pytest.raises(ValueError, match=r"datamanager\.patch-size"):
+        model.get_loss_dict(model(rays), {**batch, "patch_size": 1})
+    model = _model(normal_loss_mult=0.1).train()
+    with pytest.raises(ValueError, match="normals-from-depth"):
+        model.get_loss_dict(model(rays), batch)
+
+
+def test_surface_losses_reach_the_field():
+    rays, batch = _rays(18)
+    batch |= {"patch_size": 3, "normal_image": torch.tensor([[0.6, 0.0, 0.8]]).expand(18, 3)}
+    model = _model(smoothness_loss_mult=0.1, normal_loss_mult=0.1).train()
+    losses = model.get_loss_dict(model(rays), batch)
+    for name in ("smoothness_loss", "normal_loss"):
+        model.zero_grad()
+        losses[name].backward(retain_graph=True)
+        assert model.field.density_mlp.layers[0].weight.grad.abs().max() > 0
+
+
+def test_normals_turn_to_where_the_loss_wants_them():
+    model = _model(normal_loss_mult=0.01)
+    history = []
+    optimizer = torch.optim.Adam(model.field.parameters(), lr=1e-2, eps=1e-15)
+    for _ in range(40):
+        rays, batch = _rays(128)
+        batch["normal_image"] = torch.tensor([[0.0, 0.0, 1.0]]).expand(128, 3)
+        losses = model.train().get_loss_dict(model(rays), batch)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        history.append(losses["normal_loss"].item() / 0.01)
+    assert history[0] > 0.5
+    assert history[-1] < 0.2
+
+
+def test_exposure_and_depth_calibration_are_learnt_and_evaluation_does_without_them():
+    settings = {"exposure": ExposureConfig(enabled=True), "depth_calibration": DepthCalibrationConfig(enabled=True)}
+    model = _model(**settings)
+    assert {"exposure", "depth_calibration"} <= set(model.get_param_groups())
+    rays, batch = _rays(64)
+    losses = model.train().get_loss_dict(model(rays), batch)
+    assert {"exposure_penalty", "depth_calibration_prior"} <= set(losses)
+    with torch.no_grad():
+        evaluated = model.eval()(rays)["rgb"]
+        for module in (model.exposure, model.depth_calibration):
+            for parameter in module.parameters():
+                parameter += torch.rand_like(parameter)
+        torch.testing.assert_close(model(rays)["rgb"], evaluated)
 
 
 def test_emptiness_can_be_revised():
