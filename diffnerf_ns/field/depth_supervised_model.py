@@ -219,7 +219,7 @@ class DepthSupervisedModel(Model):
             case "wasserstein":
                 return depth_losses.wasserstein_loss(weights, edges, depth_ray, sigma_ray)
 
-    def surface_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+    def shape_losses(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What is known of the shape of surfaces, where that is asked for."""
         losses = {}
         if self.config.smoothness_loss_mult > 0:
@@ -265,7 +265,7 @@ class DepthSupervisedModel(Model):
         losses = {"rgb_loss": self.color_loss(outputs["rgb"], outputs["accumulation"], batch)}
         if self.training:
             losses.update(self.geometry_losses(outputs["weights"], outputs["edges"], outputs))
-            losses.update(self.surface_losses(outputs, batch))
+            losses.update(self.shape_losses(outputs, batch))
             self.camera_optimizer.get_loss_dict(losses)
             self.exposure.get_loss_dict(losses)
             self.depth_calibration.get_loss_dict(losses)

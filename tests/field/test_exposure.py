@@ -41,7 +41,7 @@ def test_switched_off_they_learn_nothing_and_change_nothing():
 def test_what_all_images_share_is_not_exposure():
     exposure = _exposure()
     with torch.no_grad():
-        exposure.log_gain_and_bias += 0.3
+        exposure.log_gain_and_bias.add_(0.3)
     rgb = torch.rand(3, 3)
     torch.testing.assert_close(exposure(rgb, INDICES), rgb)
 
@@ -61,7 +61,7 @@ def test_gain_and_bias_act_per_image_and_channel():
 def test_what_all_frames_share_is_not_calibration_so_the_scene_stays_metric():
     calibration = _calibration()
     with torch.no_grad():
-        calibration.in_sigmas += 2.0
+        calibration.in_sigmas.add_(2.0)
     depth = torch.rand(3, 1) + 1
     torch.testing.assert_close(calibration(depth, INDICES), depth)
 
