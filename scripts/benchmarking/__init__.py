@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` is made of: methods, one child process per method, curves, tables and plots."""

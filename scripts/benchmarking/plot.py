@@ -1,0 +1,39 @@
+"""Quality over wall time as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+from scripts.benchmarking.methods import METHODS, REFERENCE_METHOD
+
+COLOURS = dict(zip(METHODS, ("#0072b2", "#56b4e9", "#009e73", "#999999", "#d55e00", "#e69f00"), strict=True))
+"""Of Okabe and Ito: told apart by everybody. Ours are the warm ones."""
+
+PANELS = {"psnr": "PSNR, dB (higher is better)", "depth_mae_m": "depth MAE, m (lower is better)"}
+
+
+def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
+    """Writes PSNR and depth error over the logarithm of wall time; dashed is where the reference method ends."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    for axes, (key, title) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+        for name, result in results.items():
+            seconds = [point["wall_s"] for point in result["curve"]]
+            values = [point[key] for point in result["curve"]]
+            axes.plot(seconds, values, marker="o", markersize=4, color=COLOURS[name], label=name)
+        if REFERENCE_METHOD in results:
+            goal = results[REFERENCE_METHOD]["curve"][-1][key]
+            axes.axhline(goal, color=COLOURS[REFERENCE_METHOD], linestyle="--", linewidth=1)
+        axes.set_xscale("log")
+        axes.set(xlabel="wall time with start-up, without evaluation, s", title=title)
+        axes.grid(alpha=0.3, which="both", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5)
+    figure.savefig(file, dpi=130)
