@@ -16,6 +16,9 @@ EVERYTHING = ("",)
 PURE = (
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
+    "diffnerf_ns.out_of_memory",
+    "diffnerf_ns.peak_memory",
+    "diffnerf_ns.rays_per_batch",
     "diffnerf_ns.evaluation",
     "diffnerf_ns.captures.sensor_noise",
     "diffnerf_ns.captures.synthetic_room",
@@ -65,7 +68,7 @@ ROOMS = (
     Room(FIELD, (*PURE, FIELD), EVERYTHING),
     # level 5: wiring
     Room("diffnerf_ns", of_project=(), libraries=()),
-    Room("diffnerf_ns.checked_trainer", (CAPTURES,), ("nerfstudio",)),
+    Room("diffnerf_ns.checked_trainer", (*PURE, CAPTURES), ("nerfstudio", "torch")),
     Room("diffnerf_ns.method_configs", EVERYTHING, EVERYTHING),
     Room("diffnerf_ns.cli", EVERYTHING, EVERYTHING),
     Room("scripts", EVERYTHING, EVERYTHING),

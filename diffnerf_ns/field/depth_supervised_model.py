@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from diffnerf_ns.field import depth_losses, surface_losses
+from diffnerf_ns.field.chunk_size import with_smaller_chunks_if_needed
 from diffnerf_ns.field.depth_calibration import DepthCalibration, DepthCalibrationConfig
 from diffnerf_ns.field.exposure import Exposure, ExposureConfig
 from diffnerf_ns.field.image_metrics import ImageMetrics
@@ -106,6 +107,12 @@ class DepthSupervisedModel(Model):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """Render a camera from where the refined training poses say that it stands."""
         return super().get_outputs_for_camera(self.camera_optimizer.corrected(camera), obb_box)
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Render the rays of a picture, in chunks that fit into memory."""
+        render = super().get_outputs_for_camera_ray_bundle
+        return with_smaller_chunks_if_needed(lambda: render(camera_ray_bundle), self.config)
 
     def near_far(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Ray lengths [N, 1] between which rays are in the scene box."""

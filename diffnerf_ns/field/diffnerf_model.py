@@ -10,6 +10,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor
 
+from diffnerf_ns.field.checkpointed_chunks import in_checkpointed_chunks
 from diffnerf_ns.field.density_grid import DensityGrid, spread
 from diffnerf_ns.field.depth_guided_sampler import SampleShares, training_edges
 from diffnerf_ns.field.depth_supervised_model import DepthSupervisedModel, DepthSupervisedModelConfig
@@ -54,6 +55,11 @@ class DiffnerfModelConfig(DepthSupervisedModelConfig):
     """Evaluation samples of a ray placed by the density grid, at which the field's density is looked at."""
     eval_samples: int = 32
     """Evaluation samples of a ray placed by the field's density, from which the ray is rendered."""
+
+    gradient_checkpointing: bool = False
+    """Recompute samples in the backward pass: larger batches fit into memory, a step takes longer."""
+    checkpoint_rays: int = 2048
+    """Rays that are recomputed at a time where gradient_checkpointing is on."""
 
     density_grid_resolution: int = 96
     """Cells of the density grid along each axis."""
@@ -137,8 +143,7 @@ class DiffnerfModel(DepthSupervisedModel):
             )
         else:
             edges = self._evaluation_edges(origins, directions, near, far)
-        weights, geometry = self._weights(origins, directions, edges)
-        rgb = self.composite_color(self.field, weights, geometry, directions)
+        weights, rgb = self._render(origins, directions, edges)
         outputs: dict[str, Any] = self.ray_outputs(ray_bundle, rgb, weights, edges)
         if self.training:
             outputs.update(
@@ -158,6 +163,19 @@ class DiffnerfModel(DepthSupervisedModel):
             edges, spread(weights) + 1e-3 / edges.shape[1], config.eval_samples, jitter=False
         )
         return torch.cat([near, refined, far], dim=-1)
+
+    def _render(self, origins: Tensor, directions: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Termination probabilities [N, S] of the intervals between edges, and colour [N, 3]."""
+
+        def render(*rays: Tensor) -> tuple[Tensor, Tensor]:
+            origins, directions, edges = rays
+            weights, geometry = self._weights(origins, directions, edges)
+            return weights, self.composite_color(self.field, weights, geometry, directions)
+
+        if not (self.training and self.config.gradient_checkpointing):
+            return render(origins, directions, edges)
+        weights, rgb = in_checkpointed_chunks(render, (origins, directions, edges), self.config.checkpoint_rays)
+        return weights, rgb
 
     def _weights(self, origins: Tensor, directions: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Termination probabilities [N, S] and geometry features [N * S, G] of the intervals between edges."""
