@@ -97,7 +97,8 @@ class HashGrid(nn.Module):
     def _encode_tcnn(self, positions: Tensor) -> Tensor:
         """tiny-cuda-nn's own kernel, reading our table.
 
-        The encoding object is kept out of the module tree: its parameter is `self.table`, stored once.
+        The encoding object is kept out of the module tree: its parameter is `self.table`, stored once. It computes in
+        float32, as the other back-ends do: rendering is not under autocast, where a network would not take halves.
         """
         if not self._tcnn_encoding:
             import tinycudann  # pyright: ignore[reportMissingImports]
@@ -113,6 +114,7 @@ class HashGrid(nn.Module):
                     "base_resolution": layout.base_resolution,
                     "per_level_scale": layout.growth,
                 },
+                dtype=torch.float32,
             )
             if encoding.params.numel() != self.table.numel():
                 raise RuntimeError(
