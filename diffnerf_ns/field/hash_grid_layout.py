@@ -6,6 +6,7 @@ dense, the others are hashed. All back-ends read and write the same table, so a 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -40,15 +41,16 @@ class HashGridLayout:
     growth: float
     log2_hashmap_size: int
 
-    def as_arrays(self) -> dict[str, np.ndarray]:
-        """The levels as one array per field, the form that compiled kernels take."""
-        return {
-            "scales": np.array([level.scale for level in self.levels], dtype=np.float32),
-            "resolutions": np.array([level.resolution for level in self.levels], dtype=np.uint32),
-            "offsets": np.array([level.offset for level in self.levels], dtype=np.int64),
-            "sizes": np.array([level.size for level in self.levels], dtype=np.uint32),
-            "hashed": np.array([level.hashed for level in self.levels], dtype=np.bool_),
-        }
+    @functools.cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Scales, resolutions, offsets, sizes and `hashed` of the levels: the form that compiled kernels take."""
+        return (
+            np.array([level.scale for level in self.levels], dtype=np.float32),
+            np.array([level.resolution for level in self.levels], dtype=np.uint32),
+            np.array([level.offset for level in self.levels], dtype=np.int64),
+            np.array([level.size for level in self.levels], dtype=np.uint32),
+            np.array([level.hashed for level in self.levels], dtype=np.bool_),
+        )
 
 
 def make_layout(num_levels: int, base_resolution: int, max_resolution: int, log2_hashmap_size: int) -> HashGridLayout:

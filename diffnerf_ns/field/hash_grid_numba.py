@@ -179,7 +179,7 @@ class _HashGridFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, positions: Tensor, table: Tensor, layout: HashGridLayout):
         ctx.save_for_backward(positions, table)
-        ctx.levels = tuple(layout.as_arrays().values())
+        ctx.levels = layout.arrays
         out = torch.empty(len(positions), len(layout.levels) * table.shape[1])
         _forward(_array(positions), _array(table), *ctx.levels, out.numpy())  # pyright: ignore[reportCallIssue]
         return out
