@@ -45,11 +45,11 @@ def trainer(
         optimizers={
             "fields": {
                 "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
-                "scheduler": WarmCosineScheduleConfig(max_steps=steps),
+                "scheduler": WarmCosineScheduleConfig(),
             },
             "camera_opt": {
                 "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
-                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+                "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
             "exposure": {
                 "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),

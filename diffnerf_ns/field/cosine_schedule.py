@@ -17,9 +17,9 @@ class WarmCosineScheduleConfig(SchedulerConfig):
     _target: type = field(default_factory=lambda: WarmCosineSchedule)
     """Target class to instantiate."""
     warmup_steps: int = 20
-    """Steps over which the learning rate rises from nothing."""
-    max_steps: int = 2000
-    """Step at which it reaches its final share and stays."""
+    """Steps over which the learning rate rises from nothing; at most a tenth of max_steps."""
+    max_steps: int | None = None
+    """Step at which it reaches its final share and stays; None for the trainer's max_num_iterations."""
     final_share: float = 0.02
     """Final learning rate as a share of the initial one."""
     delay_steps: int = 0
@@ -33,14 +33,17 @@ class WarmCosineSchedule(Scheduler):
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
         """The schedule as a factor on the initial learning rate."""
-        config = self.config
+        config, max_steps = self.config, self.config.max_steps
+        if max_steps is None:
+            raise ValueError("schedule: max_steps is None, and this trainer does not fill it in; give a number")
+        warmup_steps = max(1, min(config.warmup_steps, max_steps // 10))
 
         def factor(step: int) -> float:
             since = step - config.delay_steps
             if since < 0:
                 return 0.0
-            warm = min(1.0, (since + 1) / max(1, config.warmup_steps))
-            progress = min(1.0, since / max(1, config.max_steps - config.delay_steps))
+            warm = min(1.0, (since + 1) / warmup_steps)
+            progress = min(1.0, since / max(1, max_steps - config.delay_steps))
             return float(
                 warm * (config.final_share + (1.0 - config.final_share) * 0.5 * (1.0 + math.cos(math.pi * progress)))
             )

@@ -44,3 +44,14 @@ def test_its_state_loads_with_weights_only():
     torch.save(scheduler.state_dict(), file)
     file.seek(0)
     assert torch.load(file, weights_only=True)["last_epoch"] == 1
+
+
+def test_a_short_training_warms_up_in_a_tenth_of_it():
+    rates = _rates(20, warmup_steps=100, max_steps=20)
+    assert rates[0] == pytest.approx(0.5, abs=0.01)
+    assert rates[1] > 0.98
+
+
+def test_a_schedule_without_an_end_asks_for_one():
+    with pytest.raises(ValueError, match="max_steps is None"):
+        _schedule()
