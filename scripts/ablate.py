@@ -1,8 +1,9 @@
 """Variants of diffnerf side by side on one capture: trained and evaluated with nerfstudio's own commands.
 
-    python -m scripts.ablate CAPTURE --reference-depth-folder depth_ref
+    python -m scripts.ablate CAPTURE --reference-depth-folder depth_ref --views 10 40 --seeds 0 1 2
 
-Results go to OUT/ablation.json and, as a table, to the terminal. A variant that is there already is not run again.
+Every run goes to OUT/ablation.json as it ends, and is not made again. OUT/ablation.md has the table: means over seeds,
+with their standard deviation. The time of a run is that of ns-train, start-up included.
 """
 
 from __future__ import annotations
@@ -13,70 +14,140 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
+
+MODEL = "--pipeline.model."
+DATA = "--pipeline.datamanager."
+
+NO_DEPTH = [
+    *("diffnerf-raw", f"{MODEL}depth-loss-mult", "0", f"{MODEL}free-space-loss-mult", "0"),
+    *(f"{MODEL}samples-in-band", "0", f"{MODEL}samples-in-free-space", "0", f"{MODEL}samples-from-grid", "24"),
+]
+NO_POSES = [f"{MODEL}camera-optimizer.mode", "off"]
+PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
 
 VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
-    "no pose refinement": ["diffnerf", "--pipeline.model.camera-optimizer.mode", "off"],
-    "no depth": [
-        *("diffnerf-raw", "--pipeline.model.depth-loss-mult", "0", "--pipeline.model.free-space-loss-mult", "0"),
-        *("--pipeline.model.samples-in-band", "0", "--pipeline.model.samples-in-free-space", "0"),
-        *("--pipeline.model.samples-from-grid", "24"),
-    ],
-    "no depth, no pose refinement": [
-        *("diffnerf-raw", "--pipeline.model.depth-loss-mult", "0", "--pipeline.model.free-space-loss-mult", "0"),
-        *("--pipeline.model.samples-in-band", "0", "--pipeline.model.samples-in-free-space", "0"),
-        *("--pipeline.model.samples-from-grid", "24", "--pipeline.model.camera-optimizer.mode", "off"),
-    ],
+    "no pose refinement": ["diffnerf", *NO_POSES],
+    "no depth": NO_DEPTH,
+    "no depth, no pose refinement": [*NO_DEPTH, *NO_POSES],
+    "L1": ["diffnerf", f"{MODEL}depth-loss-type", "l1"],
+    "L1, a tenth": ["diffnerf", f"{MODEL}depth-loss-type", "l1", f"{MODEL}depth-loss-mult", "0.001"],
+    "BerHu": ["diffnerf", f"{MODEL}depth-loss-type", "berhu"],
+    "BerHu, a tenth": ["diffnerf", f"{MODEL}depth-loss-type", "berhu", f"{MODEL}depth-loss-mult", "0.001"],
+    "Wasserstein": ["diffnerf", f"{MODEL}depth-loss-type", "wasserstein"],
+    "Wasserstein, a tenth": ["diffnerf", f"{MODEL}depth-loss-type", "wasserstein", f"{MODEL}depth-loss-mult", "0.001"],
+    "patches": PATCHES,
+    "patches, smooth": [*PATCHES, f"{MODEL}smoothness-loss-mult", "0.01"],
+    "normals": ["diffnerf", f"{DATA}normals-from-depth", "True", f"{MODEL}normal-loss-mult", "0.001"],
+    "exposure": ["diffnerf", f"{MODEL}exposure.enabled", "True"],
+    "depth calibration": ["diffnerf", f"{MODEL}depth-calibration.enabled", "True"],
 }
 """ns-train arguments by variant."""
 
-COLUMNS = {"psnr": "PSNR dB", "ssim": "SSIM", "depth_mae_m": "depth MAE m", "depth_rmse_m": "depth RMSE m"}
+COLUMNS = {
+    "psnr": ("PSNR dB", 2),
+    "ssim": ("SSIM", 3),
+    "depth_mae_m": ("depth MAE m", 4),
+    "depth_rmse_m": ("depth RMSE m", 3),
+    "training_seconds": ("training s", 0),
+}
+"""Titles and decimals of the table, by score."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training is a training of."""
+
+    capture: str
+    variant: str
+    views: int | None
+    """Training views; None for all."""
+    seed: int
+    iterations: int | None
+    """Training steps; None for as many as the method takes."""
+
+    @property
+    def folder(self) -> str:
+        words = [self.variant, f"{self.views or 'all'} views", f"seed {self.seed}", f"{self.iterations or 'all'} steps"]
+        return " ".join(words).replace(",", "").replace(" ", "-")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.ablate", description="Variants of diffnerf side by side.")
     parser.add_argument("capture", type=Path)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--views", nargs="+", type=int, default=[None], help="numbers of training views (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="seeds of training (default: nerfstudio's)")
     parser.add_argument("--iterations", type=int, help="training iterations (default: the method's)")
     parser.add_argument("--reference-depth-folder", help="folder of the capture with depth to score against")
     parser.add_argument("--out", type=Path, default=Path("ablation"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "ablation.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
-    for name in options.variants:
-        if name not in results:
-            results[name] = run_variant(name, options)
-            file.write_text(json.dumps(results, indent=1))
-    print("| variant | " + " | ".join(COLUMNS.values()) + " | training s |")
-    print("| --- " * (len(COLUMNS) + 2) + "|")
-    for name in options.variants:
-        scores = [f"{results[name][key]:.3f}" for key in COLUMNS]
-        print(f"| {name} | " + " | ".join(scores) + f" | {results[name]['training_seconds']:.0f} |")
+    results: list[dict] = json.loads(file.read_text()) if file.exists() else []
+    capture = str(options.capture.resolve())
+    for seed in options.seeds:
+        for views in options.views:
+            for variant in options.variants:
+                run = Run(capture, variant, views, seed, options.iterations)
+                if not any(asdict(run).items() <= result.items() for result in results):
+                    results.append({**asdict(run), **train_and_evaluate(run, options)})
+                    file.write_text(json.dumps(results, indent=1))
+                    (options.out / "ablation.md").write_text(table(results))
+    print(table(results))
 
 
-def run_variant(name: str, options: argparse.Namespace) -> dict[str, float]:
-    """Trains and evaluates one variant; gives ns-eval's means, and the seconds between ns-train's start and end."""
-    run = name.replace(" ", "-").replace(",", "")
-    train = ["ns-train", *VARIANTS[name], "--output-dir", str(options.out), "--experiment-name", run]
-    train += ["--timestamp", "run", "--vis", "tensorboard"]
-    if options.iterations is not None:
-        train += ["--max-num-iterations", str(options.iterations)]
-    train += ["--data", str(options.capture), "diffnerf-data"]
+def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float]:
+    """What ns-eval says of a training, and the seconds that ns-train took."""
+    train = ["ns-train", *VARIANTS[run.variant], "--output-dir", str(options.out), "--experiment-name", run.folder]
+    train += ["--timestamp", "run", "--vis", "tensorboard", "--machine.seed", str(run.seed)]
+    if run.iterations is not None:
+        train += ["--max-num-iterations", str(run.iterations)]
+    train += ["--data", run.capture, "diffnerf-data"]
+    if run.views is not None:
+        train += ["--train-views", str(run.views)]
     if options.reference_depth_folder:
         train += ["--reference-depth-folder", options.reference_depth_folder]
     started = time.monotonic()
-    _run(train, options.out / f"{run}.train.log")
+    execute(train, options.out / f"{run.folder}.train.log")
     seconds = time.monotonic() - started
-    scores = options.out / f"{run}.eval.json"
-    config = options.out / run / VARIANTS[name][0] / "run" / "config.yml"
-    _run(["ns-eval", "--load-config", str(config), "--output-path", str(scores)], options.out / f"{run}.eval.log")
+    scores = options.out / f"{run.folder}.eval.json"
+    config = options.out / run.folder / VARIANTS[run.variant][0] / "run" / "config.yml"
+    execute(
+        ["ns-eval", "--load-config", str(config), "--output-path", str(scores)], options.out / f"{run.folder}.eval.log"
+    )
     return {**json.loads(scores.read_text())["results"], "training_seconds": seconds}
 
 
-def _run(command: list[str], log: Path) -> None:
+def table(results: list[dict]) -> str:
+    """Markdown: a row for every capture, number of steps, number of views and variant, in the order they were run."""
+    groups: dict[tuple, list[dict]] = {}
+    for result in results:
+        key = tuple(result[name] for name in ("capture", "iterations", "views", "variant"))
+        groups.setdefault(key, []).append(result)
+    lines = [
+        "| capture | steps | views | variant | seeds | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
+        "| --- " * (5 + len(COLUMNS)) + "|",
+    ]
+    for (capture, iterations, views, variant), runs in groups.items():
+        scores = [mean_and_spread([run[score] for run in runs], decimals) for score, (_, decimals) in COLUMNS.items()]
+        cells = [Path(capture).name, str(iterations or "all"), str(views or "all"), variant, str(len(runs)), *scores]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def mean_and_spread(values: list[float], decimals: int) -> str:
+    """The mean, and behind it the standard deviation where there is more than one value."""
+    text = f"{mean(values):.{decimals}f}"
+    return text if len(values) == 1 else f"{text} ± {stdev(values):.{decimals}f}"
+
+
+def execute(command: list[str], log: Path) -> None:
+    """Runs a command with its output in a file, and ends with one line if it fails."""
     with open(log, "w") as output:
         variables = {**os.environ, "PYTHONWARNINGS": "ignore"}
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=variables, check=False).returncode

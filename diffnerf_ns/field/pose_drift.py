@@ -9,7 +9,7 @@ views say that they are, and no evaluation pixel takes part.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.camera_optimizers import CameraOptimizer, CameraOptimizerConfig
@@ -25,6 +25,8 @@ class PoseDriftConfig(CameraOptimizerConfig):
 
     _target: type = field(default_factory=lambda: PoseDrift)
     """Target class to instantiate."""
+    mode: Literal["off", "SO3xR3"] = "off"  # type: ignore[assignment]
+    """Refinement of the training poses: off, or a rotation and a translation each; nerfstudio's SE3 is not offered."""
     reach: float = 0.1
     """Distance between poses over which corrections are shared: metres of translation plus radians of rotation."""
 
