@@ -12,12 +12,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
+
 _CHUNK = 16384
-
-
-def cpu_has_native_bfloat16() -> bool:
-    """True where matrix products in bfloat16 are instructions and not emulation."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # pyright: ignore
 
 
 class _ChunkedMLPFunction(torch.autograd.Function):
