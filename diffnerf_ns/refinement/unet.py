@@ -85,7 +85,7 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
             skip_widths.append(width)
             previous = width
             if level < len(widths) - 1:
-                self.downsamplers.append(Downsample2D(width, use_conv=True))
+                self.downsamplers.append(Downsample2D(width, use_conv=True, name="op"))
         self.enhance = nn.ModuleList(
             FeatureEnhancement(width) if feature_enhancement else nn.Identity() for width in skip_widths[:-1]
         )
