@@ -14,6 +14,7 @@ PACKAGE = "diffnerf_ns"
 
 EVERYTHING = ("",)
 PURE = (
+    "diffnerf_ns.cpu_features",
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
     "diffnerf_ns.out_of_memory",

@@ -1,0 +1,378 @@
+"""Sensor depth, an image and what other views say in; depth, sigma and provenance out: a diffusers pipeline.
+
+pipe = DepthRefinementPipeline.from_pretrained(folder_or_hub_id)
+refined = pipe(image, depth_z_m, generator=torch.Generator().manual_seed(0))
+refined.depth_z_m, refined.sigma_z_m     # [N, H, W], metres
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.utils.outputs import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from diffnerf_ns.refinement.normalizer import ResidualCode, base_depth, condition_channels
+from diffnerf_ns.refinement.preprocessing import (
+    image_shape,
+    image_tensor,
+    map_shape,
+    map_tensor,
+    pad_to_multiple,
+    resize_depth,
+    resize_image,
+    resize_nearest,
+    size_for_longest_side,
+)
+from diffnerf_ns.refinement.tiling import TilePlan, batches, blend_tiles
+from diffnerf_ns.refinement.uncertainty import Calibration, ensemble_median, ensemble_spread, provenance_of
+from diffnerf_ns.refinement.unet import DepthRefinementUNet
+
+MOST_STEPS = 50
+"""Largest number of denoising steps."""
+
+CPU_PIXELS_AT_ONCE = 160_000
+"""Pixels that go through the network at once on a CPU: more of them leave the caches and take longer."""
+
+GPU_BYTES_PER_PIXEL = 4096
+"""Memory that the network needs for each pixel at once, bytes; measured, with a margin."""
+
+GPU_MEMORY_SHARE = 0.5
+"""Share of a GPU's free memory that may be taken."""
+
+CALLBACK_TENSORS = ("code", "depth_z_m")
+"""What `callback_on_step_end` may ask for."""
+
+Maps = npt.NDArray[np.float32] | Tensor
+
+
+@dataclass
+class DepthRefinementOutput(BaseOutput):
+    """Refined depth, each [N, H, W]: arrays, or tensors for `output_type="pt"`."""
+
+    depth_z_m: Maps
+    """Refined z-depth, metres."""
+    sigma_z_m: Maps | None
+    """One standard deviation of it, metres; None without `output_uncertainty`."""
+    provenance: npt.NDArray[np.uint8] | Tensor
+    """Whose depth it is, uint8 as in `Provenance`."""
+
+
+def default_scheduler(code: ResidualCode | None = None) -> DDIMScheduler:
+    """DDIM on a cosine schedule that ends in pure noise.
+
+    Args:
+        code: how depth is coded; predictions are clipped to what it can say.
+    """
+    return DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=True,
+        clip_sample_range=(code or ResidualCode()).limit,
+    )
+
+
+class DepthRefinementPipeline(DiffusionPipeline):
+    """Refines sensor depth with a conditional diffusion model of the depth's difference to a first guess.
+
+    Any scheduler with v-prediction can take the other's place: `pipe.scheduler = EulerDiscreteScheduler.from_config(
+    pipe.scheduler.config)`.
+    """
+
+    model_cpu_offload_seq = "unet"
+
+    def __init__(
+        self,
+        unet: DepthRefinementUNet,
+        scheduler: Any,
+        code: Mapping[str, float] | None = None,
+        calibration: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """
+        Args:
+            unet: predicts v.
+            scheduler: any of diffusers' with v-prediction.
+            code: fields of `ResidualCode`, as the network was trained with; None for its defaults.
+            calibration: from `Calibration.to_json`; None for its defaults.
+        """
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(
+            code=dict(code or asdict(ResidualCode())), calibration=dict(calibration or Calibration().to_json())
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **options: Any) -> Any:
+        """Loads a pipeline from a local folder or a hub id; weights in safetensors alone."""
+        _refuse_pickles(Path(pretrained_model_name_or_path))
+        return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
+
+    @property
+    def residual_code(self) -> ResidualCode:
+        """How the network sees depth."""
+        return ResidualCode(**self.config["code"])
+
+    @property
+    def calibration(self) -> Calibration:
+        """How sigma follows from the ensemble."""
+        return Calibration.from_json(self.config["calibration"])
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        """Takes another calibration, which `save_pretrained` then writes."""
+        self.register_to_config(calibration=calibration.to_json())
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Any,
+        depth_z_m: Any,
+        fused_z_m: Any = None,
+        support: Any = None,
+        violations: Any = None,
+        num_inference_steps: int = 2,
+        ensemble_size: int = 4,
+        processing_resolution: int | None = None,
+        match_input_resolution: bool = True,
+        batch_size: int | None = None,
+        tile_size: int = 640,
+        tile_overlap: int = 64,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_uncertainty: bool = True,
+        output_type: str = "np",
+        callback_on_step_end: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = (),
+    ) -> DepthRefinementOutput:
+        """Refines depth.
+
+        Args:
+            image: PIL image, array [H, W, 3] or [N, H, W, 3] (uint8, or floats 0..1), tensor [3, H, W] or
+                [N, 3, H, W] (floats 0..1), or a list of single ones of equal size.
+            depth_z_m: sensor z-depth [H, W] or [N, H, W], metres as floats, 0 where missing; or a list.
+            fused_z_m: depth fused from posed views, likewise; None for single images.
+            support: number of other views that agree with it, same shape.
+            violations: number of other views that look through it, same shape.
+            num_inference_steps: denoising steps, 1 to 50.
+            ensemble_size: samples per image; their median is the depth, their spread goes into sigma.
+            processing_resolution: longest side to work at, pixels; None or 0 for the input's.
+            match_input_resolution: whether the result has the input's size where these differ.
+            batch_size: images (samples and tiles count as images) that go through the network at once; None for what
+                fits into memory.
+            tile_size: longest side that is looked at in one piece, pixels; larger images are tiled.
+            tile_overlap: pixels that neighbouring tiles share at least.
+            generator: of the noise; one for all images, or one for each.
+            output_uncertainty: whether sigma is wanted.
+            output_type: "np" for arrays, "pt" for tensors.
+            callback_on_step_end: called after each step with the pipeline, the step's number, its timestep and the
+                tensors asked for; may give back another `code`.
+            callback_on_step_end_tensor_inputs: which of "code" [N * ensemble_size, 1, h, w], padded, and "depth_z_m"
+                [N, H', W'], the depth that the step arrives at.
+        """
+        # 1. Refuse what cannot be refined.
+        self.check_inputs(
+            {"depth_z_m": depth_z_m, "fused_z_m": fused_z_m, "support": support, "violations": violations},
+            image,
+            num_inference_steps=num_inference_steps,
+            ensemble_size=ensemble_size,
+            processing_resolution=processing_resolution,
+            batch_size=batch_size,
+            tile_size=tile_size,
+            tile_overlap=tile_overlap,
+            generator=generator,
+            output_type=output_type,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+        )
+        device, dtype = self._execution_device, self.unet.dtype
+        code = self.residual_code
+
+        # 2. To tensors at working resolution.
+        colour = image_tensor(image).to(device)  # [N, 3, H, W]
+        sensor = map_tensor(depth_z_m).to(device)  # [N, H, W]
+        height, width = sensor.shape[-2:]
+        size = size_for_longest_side(height, width, processing_resolution)  # H', W'
+        colour, sensor = resize_image(colour, *size), resize_depth(sensor, *size)
+        fused = None if fused_z_m is None else resize_depth(map_tensor(fused_z_m).to(device), *size)
+        votes = [
+            None if votes is None else resize_nearest(map_tensor(votes).to(device), *size)
+            for votes in (support, violations)
+        ]
+
+        # 3. The first guess, and padding to sizes that the network takes. What is added is unmeasured.
+        multiple = self.unet.size_multiple
+        base = pad_to_multiple(base_depth(sensor, fused), multiple)  # [N, h, w]
+        evidence = [None if maps is None else pad_to_multiple(maps, multiple, 0.0) for maps in (fused, *votes)]
+        conditions = condition_channels(
+            code, pad_to_multiple(colour, multiple), pad_to_multiple(sensor, multiple, 0.0), base, *evidence
+        ).to(dtype)  # [N, C, h, w]
+
+        # 4. Noise for each member of the ensemble.
+        generators = _one_for_each(generator, len(base), ensemble_size)
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        shape = (len(base) * ensemble_size, 1, *base.shape[1:])
+        noise = randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
+        codes = noise * self.scheduler.init_noise_sigma  # [N * E, 1, h, w]
+
+        # 5. Denoise.
+        plan = TilePlan(base.shape[1], base.shape[2], tile_size, tile_overlap, multiple)
+        options = {"generator": generators} if "generator" in _parameters(self.scheduler.step) else {}
+        timesteps = self.scheduler.timesteps
+        with self.progress_bar(total=len(timesteps)) as progress:  # pyright: ignore[reportCallIssue]
+            for step, timestep in enumerate(timesteps):
+                noisy = self.scheduler.scale_model_input(codes, timestep)
+                velocity = self._predict(noisy, timestep, conditions, plan, batch_size)  # [N * E, 1, h, w]
+                result = self.scheduler.step(velocity, timestep, codes, **options)
+                last = step == len(timesteps) - 1
+                # Some spacings of timesteps end just before 0 and leave a trace of noise in prev_sample.
+                estimate = getattr(result, "pred_original_sample", result.prev_sample)
+                codes = estimate if last else result.prev_sample
+                if callback_on_step_end is not None:
+                    tensors = {"code": codes, "depth_z_m": self.decode(estimate, base)[0][:, : size[0], : size[1]]}
+                    asked = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
+                    codes = (callback_on_step_end(self, step, timestep, asked) or {}).get("code", codes)
+                progress.update()
+
+        # 6. Median and spread of the members, without the padding.
+        depth, spread = (maps[:, : size[0], : size[1]] for maps in self.decode(codes, base))  # [N, H', W']
+
+        # 7. Whose depth it is, and how far it can be trusted.
+        provenance = provenance_of(depth, sensor, fused)
+        sigma = self.calibration.sigma_z_m(spread, depth, provenance) if output_uncertainty else None
+
+        # 8. To the input's size.
+        if match_input_resolution:
+            depth, provenance = resize_depth(depth, height, width), resize_nearest(provenance, height, width)
+            sigma = None if sigma is None else resize_nearest(sigma, height, width)
+        self.maybe_free_model_hooks()
+        results = [None if maps is None else maps.cpu() for maps in (depth, sigma, provenance)]
+        if output_type == "np":
+            results = [None if maps is None else maps.numpy() for maps in results]
+        return DepthRefinementOutput(*results)
+
+    def decode(self, codes: Tensor, base_z_m: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and spread [N, H, W], metres, of an ensemble's codes.
+
+        Args:
+            codes: [N * E, 1, H, W].
+            base_z_m: the first guess [N, H, W], metres.
+        """
+        code = self.residual_code
+        members = codes.clamp(-code.limit, code.limit).reshape(len(base_z_m), -1, *base_z_m.shape[1:])
+        depth = code.decode(ensemble_median(members), base_z_m)
+        return depth, ensemble_spread(code.decode(members, base_z_m[:, None]))
+
+    def _predict(
+        self, noisy: Tensor, timestep: Tensor, conditions: Tensor, plan: TilePlan, batch_size: int | None
+    ) -> Tensor:
+        """v of the noisy codes [N * E, 1, h, w] under the conditions [N, C, h, w], which all members share."""
+        ensemble_size = len(noisy) // len(conditions)
+
+        def predict(rows: slice, columns: slice) -> Tensor:
+            tiles, known = noisy[..., rows, columns].to(conditions.dtype), conditions[..., rows, columns]
+            size = batch_size or self._fitting_batch(tiles.shape[-2] * tiles.shape[-1])
+            parts = []
+            for batch in batches(len(tiles), size):
+                images = torch.tensor([member // ensemble_size for member in batch], device=known.device)
+                parts.append(self.unet(tiles[batch.start : batch.stop], timestep, known[images]))
+            return torch.cat(parts).to(torch.float32)
+
+        return blend_tiles(plan, predict)
+
+    def _fitting_batch(self, pixels: int) -> int:
+        """How many images of so many pixels go through the network at once."""
+        device = self._execution_device
+        pixels_at_once = CPU_PIXELS_AT_ONCE
+        if device.type == "cuda":
+            free_bytes, _ = torch.cuda.mem_get_info(device)
+            pixels_at_once = int(GPU_MEMORY_SHARE * free_bytes / GPU_BYTES_PER_PIXEL)
+        return max(1, pixels_at_once // pixels)
+
+    def check_inputs(
+        self,
+        maps: Mapping[str, Any],
+        image: Any,
+        num_inference_steps: int,
+        ensemble_size: int,
+        processing_resolution: int | None,
+        batch_size: int | None,
+        tile_size: int,
+        tile_overlap: int,
+        generator: Any,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str],
+    ) -> None:
+        """Raises ValueError or TypeError that names the argument and what is accepted. See `__call__`."""
+        _check_whole("num_inference_steps", num_inference_steps, 1, MOST_STEPS)
+        _check_whole("ensemble_size", ensemble_size, 1)
+        _check_whole("tile_size", tile_size, 1)
+        _check_whole("tile_overlap", tile_overlap, 0, tile_size)
+        if processing_resolution is not None:
+            _check_whole("processing_resolution", processing_resolution, 0)
+        if batch_size is not None:
+            _check_whole("batch_size", batch_size, 1)
+        if output_type not in ("np", "pt"):
+            raise ValueError(f"`output_type` is {output_type!r}: give 'np' or 'pt'")
+        if unknown := set(callback_on_step_end_tensor_inputs) - set(CALLBACK_TENSORS):
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` holds {sorted(unknown)}: give some of {list(CALLBACK_TENSORS)}"
+            )
+        shape = image_shape(image)
+        for name, values in maps.items():
+            if values is None and name != "depth_z_m":
+                continue
+            if (found := map_shape(name, values)) != shape:
+                raise ValueError(
+                    f"`{name}` is {found} (images, height, width) and `image` is {shape}: give one value for each pixel"
+                )
+        _check_generator(generator, shape[0])
+
+
+def _check_whole(name: str, value: Any, lowest: int, highest: int | None = None) -> None:
+    accepted = f"a whole number from {lowest}" + (f" to {highest}" if highest is not None else "")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` is {value!r}: give {accepted}")
+    if value < lowest or (highest is not None and value > highest):
+        raise ValueError(f"`{name}` is {value}: give {accepted}")
+
+
+def _check_generator(generator: Any, images: int) -> None:
+    if generator is None or isinstance(generator, torch.Generator):
+        return
+    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise TypeError(f"`generator` is {type(generator).__name__}: give a torch.Generator, or a list of them")
+    if len(generator) != images:
+        raise ValueError(f"`generator` holds {len(generator)} generators for {images} images: give one for each")
+
+
+def _one_for_each(
+    generator: torch.Generator | Sequence[torch.Generator] | None, images: int, ensemble_size: int
+) -> list[torch.Generator] | None:
+    """A generator for each member, so that an image's noise does not depend on what else is in the batch."""
+    if generator is None:
+        return None
+    generators = [generator] * images if isinstance(generator, torch.Generator) else generator
+    return [one for one in generators for _ in range(ensemble_size)]
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for file in sorted(folder.rglob("*.bin")) if folder.is_dir() else ():
+        if not any(file.parent.glob("*.safetensors")):
+            raise OSError(
+                f"{file}: weights are read from safetensors alone, since other formats can run code when they are "
+                "loaded. Load them where you trust them, and write them with save_pretrained."
+            )
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
