@@ -53,11 +53,11 @@ def trainer(
             },
             "exposure": {
                 "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
-                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+                "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
             "depth_calibration": {
                 "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
-                "scheduler": WarmCosineScheduleConfig(max_steps=steps, warmup_steps=steps // 10),
+                "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
         },
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15),

@@ -32,6 +32,7 @@ VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
     "no pose refinement": ["diffnerf", *NO_POSES],
+    "poses after 100 steps": ["diffnerf", "--optimizers.camera-opt.scheduler.delay-steps", "100"],
     "no depth": NO_DEPTH,
     "no depth, no pose refinement": [*NO_DEPTH, *NO_POSES],
     "L1": ["diffnerf", f"{MODEL}depth-loss-type", "l1"],

@@ -78,4 +78,4 @@ def test_variants_name_settings_that_there_are() -> None:
         for option in arguments[::2]:
             setting = methods[method]
             for name in option.removeprefix("--").replace("-", "_").split("."):
-                setting = getattr(setting, name)
+                setting = setting[name] if isinstance(setting, dict) else getattr(setting, name)
