@@ -41,10 +41,12 @@ class Room:
 
 ARRAYS = ("torch", "numpy")
 IMAGES = ("cv2", "PIL")
+TRAINERS = ("accelerate", "diffusers", "h5py", "rich", "torchvision")
 RGBD = "diffnerf_ns.rgbd_dataset"
 PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
 PARSER = f"{CAPTURES}.dataparser"
 STAGE = f"{REFINEMENT}.stage"
+TRAINING = f"{REFINEMENT}.training"
 DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
 
 ROOMS = (
@@ -59,6 +61,7 @@ ROOMS = (
     # level 2: refiners
     Room(REFINEMENT, (*PURE, REFINEMENT), (*ARRAYS, *IMAGES, "diffusers"), never_of_project=(STAGE,)),
     Room(f"{REFINEMENT}.tsdf_open3d_cast", (f"{REFINEMENT}.tsdf",), ("torch", "open3d")),
+    Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage
     Room(STAGE, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *IMAGES, "rich"), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.refined_capture", (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, "rich"), never_of_project=(PARSER,)),

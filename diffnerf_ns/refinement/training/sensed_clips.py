@@ -1,0 +1,119 @@
+"""Clips as a sensor sees them: noisy depth, colour that is off, and evidence fused with poses that drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffnerf_ns.captures.sensor_noise import misregister, pose_drift, simulate_sensor
+from diffnerf_ns.refinement.training.colour_noise import degrade_colour
+from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, SensorMixture
+from diffnerf_ns.refinement.training.posed_views import PosedViews
+from diffnerf_ns.refinement.training.room_clips import CleanClip, ClipStore
+from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator, torch_generator
+from diffnerf_ns.refinement.view_evidence import evidence_from_views
+
+DRIFT_PERIOD = 12
+"""Views over which poses drift: about a clip."""
+
+
+class RoomSource:
+    """Views of synthetic rooms; each clip is used several times with new noise."""
+
+    def __init__(self, clips: ClipStore, sensors: SensorMixture, seed: int, clip_reuse: int) -> None:
+        self.clips, self.sensors, self.seed, self.clip_reuse = clips, sensors, seed, clip_reuse
+
+    def views(self, number: int) -> PosedViews:
+        clip = self.clips.clip(clip_of_pass(self.seed, number, self.clip_reuse))
+        return sense_clip(clip, self.sensors, self.seed, number)
+
+
+def clip_of_pass(seed: int, number: int, clip_reuse: int) -> int:
+    """Which clip a pass uses: every `clip_reuse`-th pass a new one, else any of the earlier ones."""
+    newest = number // clip_reuse
+    if number % clip_reuse == 0:
+        return newest
+    return int(numpy_generator(Stream.CHOICE, seed, number).integers(newest + 1))
+
+
+def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int) -> PosedViews:
+    """Puts noise on a clip and fuses its views.
+
+    Args:
+        clip: exact views.
+        sensors: what noise to choose from.
+        seed: of the training.
+        number: of the pass; another number gives other noise.
+    """
+    truth = clip.depth_z_m
+    draw = numpy_generator(Stream.SENSOR, seed, number)
+    generator = torch_generator(truth.device, Stream.SENSOR, seed, number)
+    sensed = _sensed(clip, sensors, draw, generator)
+    image = degrade_colour(clip.rgb.permute(0, 3, 1, 2) / 255.0, generator)
+    intrinsics = clip.intrinsics.expand(len(truth), 3, 3)
+    drift = float(draw.uniform())
+    drifted = pose_drift(
+        clip.camera_to_world.cpu(),
+        drift * sensors.drift_m,
+        drift * sensors.drift_degrees,
+        torch_generator("cpu", Stream.SENSOR, seed, number, 1),
+        DRIFT_PERIOD,
+    ).to(truth.device)
+    return with_evidence(image, sensed, truth, (truth > 0).float(), intrinsics, clip.camera_to_world, drifted)
+
+
+def with_evidence(
+    image: Tensor,
+    sensor_z_m: Tensor,
+    truth_z_m: Tensor,
+    weight: Tensor,
+    intrinsics: Tensor,
+    camera_to_world: Tensor,
+    drifted: Tensor,
+) -> PosedViews:
+    """Views with what they say of each other; single views say nothing.
+
+    Args:
+        image: colour [V, 3, H, W], 0..1.
+        sensor_z_m: sensor depth [V, H, W], metres.
+        truth_z_m: true depth [V, H, W], metres.
+        weight: how far the truth counts [V, H, W].
+        intrinsics: [V, 3, 3], pixels.
+        camera_to_world: exact poses [V, 4, 4].
+        drifted: the poses to fuse with [V, 4, 4].
+    """
+    nothing = torch.zeros_like(sensor_z_m)
+    fused = support = violations = nothing
+    if len(image) > 1:
+        evidence = evidence_from_views(sensor_z_m, intrinsics, drifted)
+        fused, support, violations = (
+            torch.as_tensor(part).to(nothing) for part in (evidence.fused_z_m, evidence.support, evidence.violations)
+        )
+    return PosedViews(
+        image, sensor_z_m, truth_z_m, weight, fused, support, violations, intrinsics.float(), camera_to_world.float()
+    )
+
+
+def _sensed(clip: CleanClip, sensors: SensorMixture, draw: np.random.Generator, generator: torch.Generator) -> Tensor:
+    weights = sensors.weights()
+    share = list(weights.values())
+    kind = str(draw.choice(list(weights), p=[value / sum(share) for value in share]))
+    if kind == HELD_OUT_SENSOR:
+        raise ValueError(f"the sensor model {HELD_OUT_SENSOR} is kept for testing: training may not draw it")
+    if kind == "none":
+        return clip.depth_z_m.clone()
+    strength = float(draw.uniform(*sensors.strength))
+    sensed = simulate_sensor(
+        kind,  # pyright: ignore[reportArgumentType]
+        clip.depth_z_m,
+        float(clip.intrinsics[0, 0]),
+        clip.albedo / 255.0,
+        clip.view_cosine / 255.0,
+        clip.specular / 255.0,
+        generator,
+        strength,
+    )
+    largest = sensors.misregistration_px * clip.depth_z_m.shape[2] / 320.0
+    across, down = draw.uniform(-largest, largest, 2)
+    return misregister(sensed, (float(across), float(down)))

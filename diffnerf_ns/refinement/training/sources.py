@@ -1,0 +1,40 @@
+"""Puts together the data that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from diffnerf_ns.refinement.training.data_settings import TrainingData
+from diffnerf_ns.refinement.training.posed_views import ViewSource
+from diffnerf_ns.refinement.training.room_clips import ClipStore
+from diffnerf_ns.refinement.training.sensed_clips import RoomSource
+
+CPU_CLIP_REUSE = 12
+
+
+def clip_reuse(data: TrainingData, device: torch.device) -> int:
+    """How often a clip is used: as set, or by how fast the device renders."""
+    return data.clip_reuse or (1 if device.type == "cuda" else CPU_CLIP_REUSE)
+
+
+def worker_count(data: TrainingData, device: torch.device) -> int:
+    """Background processes: as set, or by device."""
+    return (4 if device.type == "cuda" else 1) if data.workers is None else data.workers
+
+
+def clip_folder(data: TrainingData, out: Path, device: torch.device) -> Path | None:
+    """Where rendered clips are kept; None if none is used twice."""
+    return data.clip_cache or (out / "clips" if clip_reuse(data, device) > 1 else None)
+
+
+def make_sources(data: TrainingData, seed: int, out: Path, device: torch.device) -> dict[str, tuple[ViewSource, float]]:
+    """The sources with weights above 0, by name, with their weights."""
+    found: dict[str, tuple[ViewSource, float]] = {}
+    if data.rooms_weight > 0:
+        store = ClipStore(data.rooms, seed, clip_folder(data, out, device), device)
+        found["rooms"] = (RoomSource(store, data.sensors, seed, clip_reuse(data, device)), data.rooms_weight)
+    if not found:
+        raise ValueError("data names nothing to train on: set rooms_weight above 0, or give nyu_file or captures")
+    return found

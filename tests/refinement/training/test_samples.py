@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from diffnerf_ns.captures.sensor_noise import simulate_sensor
+from diffnerf_ns.refinement.training import sensed_clips
+from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, Dropout, SensorMixture, TrainingData
+from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches, cut_samples, hide_parts
+from diffnerf_ns.refinement.training.posed_views import PosedViews
+from diffnerf_ns.refinement.training.room_clips import ClipStore
+from diffnerf_ns.refinement.training.sensed_clips import RoomSource, clip_of_pass
+
+
+def groups_of(data: TrainingData, seed: int = 0, pairs: bool = False) -> SampleGroups:
+    store = ClipStore(data.rooms, seed, data.clip_cache, "cpu")
+    return SampleGroups([(RoomSource(store, data.sensors, seed, 3), 1.0)], data, seed, pairs)
+
+
+def plain_views(count: int, height: int, width: int) -> PosedViews:
+    """Every map holds the number of the view, its row and its column."""
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    maps = 10000.0 * torch.arange(1, count + 1)[:, None, None] + 100.0 * row + column
+    matrix = torch.tensor([[50.0, 0, width / 2], [0, 50.0, height / 2], [0, 0, 1]]).repeat(count, 1, 1)
+    poses = torch.eye(4).repeat(count, 1, 1)
+    return PosedViews(
+        maps[:, None].repeat(1, 3, 1, 1), maps, maps, torch.ones_like(maps), maps, maps, maps, matrix, poses
+    )
+
+
+def assert_same(first: PosedViews, second: PosedViews) -> None:
+    for field in fields(PosedViews):
+        assert torch.equal(getattr(first, field.name), getattr(second, field.name)), field.name
+
+
+def test_a_sample_depends_on_seed_and_number_alone(tiny_data: TrainingData) -> None:
+    groups = groups_of(tiny_data)
+    in_order = [groups[number] for number in range(3)]
+    assert_same(groups_of(tiny_data)[2], in_order[2])
+    uncached = groups_of(replace(tiny_data, clip_cache=None))
+    assert_same(uncached[1], in_order[1])
+    assert not torch.equal(groups_of(tiny_data, seed=1)[2].truth_z_m, in_order[2].truth_z_m)
+
+
+def test_batches_that_start_later_are_those_of_the_whole_run(tiny_data: TrainingData) -> None:
+    groups = groups_of(tiny_data)
+    assert groups.samples_per_group % 3 != 0, "batches have to reach over the ends of groups"
+    run = batches(groups, 3, 0, workers=0)
+    whole = [next(run) for _ in range(9)]
+    later = batches(groups, 3, 6, workers=0)
+    for expected in whole[6:]:
+        assert_same(next(later), expected)
+
+
+def test_processes_share_the_groups_out(tiny_data: TrainingData) -> None:
+    groups = groups_of(tiny_data)
+    size = groups.samples_per_group
+    assert_same(next(batches(groups, size, 0, 0, rank=1, world=2)), groups[1])
+    assert_same(next(batches(groups, size, 1, 0, rank=1, world=2)), groups[3])
+
+
+def test_a_clip_is_new_every_few_passes_and_an_earlier_one_otherwise() -> None:
+    numbers = [clip_of_pass(0, number, 4) for number in range(400)]
+    assert numbers[::4] == list(range(100))
+    assert all(clip <= number // 4 for number, clip in enumerate(numbers))
+    assert [clip_of_pass(0, number, 1) for number in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_the_held_out_sensor_is_never_drawn(tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def simulate(kind: str, *arguments: object) -> torch.Tensor:
+        drawn.append(kind)
+        return simulate_sensor(kind, *arguments)
+
+    monkeypatch.setattr(sensed_clips, "simulate_sensor", simulate)
+    source = RoomSource(ClipStore(tiny_data.rooms, 0, tiny_data.clip_cache, "cpu"), tiny_data.sensors, 0, 60)
+    for number in range(60):
+        source.views(number)
+    assert set(drawn) == {"kinect", "lidar", "tof", "stereo"}
+    assert HELD_OUT_SENSOR not in SensorMixture().weights()
+
+
+def test_a_cut_keeps_maps_and_camera_together() -> None:
+    views = plain_views(3, 24, 40)
+    samples = cut_samples(views, 24, (16, 16), np.random.default_rng(0), pairs=False)
+    assert samples.truth_z_m.shape == (24, 16, 16)
+    assert {int(value) // 10000 for value in samples.truth_z_m[:, 0, 0]} == {1, 2, 3}
+    mirrored = samples.intrinsics[:, 0, 0] < 0
+    assert 0 < int(mirrored.sum()) < 24
+    for sample in range(24):
+        corner = samples.truth_z_m[sample, 0, 0] % 10000
+        row, column = corner // 100 + 0.5, corner % 100 + 0.5
+        ray = (torch.stack([column, row]) - views.intrinsics[0, :2, 2]) / 50.0
+        focal, centre = samples.intrinsics[sample].diagonal()[:2], samples.intrinsics[sample, :2, 2]
+        torch.testing.assert_close((torch.tensor([0.5, 0.5]) - centre) / focal, ray)
+        assert torch.equal(samples.image[sample, 0], samples.sensor_z_m[sample])
+
+
+def test_pairs_show_the_same_part_of_neighbouring_views() -> None:
+    samples = cut_samples(plain_views(3, 24, 40), 12, (16, 16), np.random.default_rng(0), pairs=True)
+    first, second = samples.truth_z_m[::2], samples.truth_z_m[1::2]
+    assert torch.equal(first % 10000, second % 10000)
+    assert torch.equal((first // 10000) % 3 + 1, second // 10000)
+
+
+def test_a_crop_larger_than_the_views_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.crop is \(64, 16\), but there are views of 40 x 24"):
+        cut_samples(plain_views(1, 24, 40), 2, (64, 16), np.random.default_rng(0), pairs=False)
+
+
+def test_parts_are_hidden_at_the_rates_asked_for() -> None:
+    count = 1500
+    views = plain_views(1, 16, 16)[torch.zeros(count, dtype=torch.long)]
+    hidden = hide_parts(views, Dropout(evidence=0.4, image=0.1, holes=0.2), np.random.default_rng(0))
+    shares = {
+        "evidence": (hidden.fused_z_m == 0).all((1, 2)),
+        "image": (hidden.image == 0.5).all((1, 2, 3)),
+        "holes": (hidden.sensor_z_m == 0).any(2).any(1),
+    }
+    for name, wanted in (("evidence", 0.4), ("image", 0.1), ("holes", 0.2)):
+        assert shares[name].float().mean().item() == pytest.approx(wanted, abs=0.03), name
+    assert torch.equal(shares["evidence"], (hidden.support == 0).all((1, 2)))
+    assert torch.equal(hidden.truth_z_m, views.truth_z_m)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"crop": (100, 96)}, r"data\.crop is \(100, 96\): it must be multiples of 16"),
+        ({"crop": (192, 96)}, r"data\.rooms\.width is \(160, 320\): it must be at least the crop's width"),
+        ({"sensors": SensorMixture(strength=(2.0, 1.0))}, "it must be ranges from the least to the largest"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TrainingData(), **change).check()
