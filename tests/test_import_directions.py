@@ -20,7 +20,7 @@ PURE = (
     "diffnerf_ns.out_of_memory",
     "diffnerf_ns.peak_memory",
     "diffnerf_ns.rays_per_batch",
-    "diffnerf_ns.evaluation",
+    *(f"diffnerf_ns.evaluation.{name}" for name in ("depth_metrics", "depth_image_metrics", "uncertainty_metrics")),
     "diffnerf_ns.captures.sensor_noise",
     "diffnerf_ns.captures.synthetic_room",
 )
@@ -47,6 +47,8 @@ PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
 PARSER = f"{CAPTURES}.dataparser"
 STAGE = f"{REFINEMENT}.stage"
 TRAINING = f"{REFINEMENT}.training"
+BASELINES = "diffnerf_ns.evaluation.depth_baselines"
+REPORT = "diffnerf_ns.evaluation.refinement_report"
 DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
 
 ROOMS = (
@@ -65,6 +67,9 @@ ROOMS = (
     # level 3: stage
     Room(STAGE, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *IMAGES, "rich"), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.refined_capture", (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, "rich"), never_of_project=(PARSER,)),
+    # beside the flow: what judges stage 1
+    Room(BASELINES, PURE, (*ARRAYS, "cv2")),
+    Room(REPORT, (*PURE, CAPTURES, REFINEMENT, BASELINES, REPORT), (*ARRAYS, "matplotlib", "rich", "tyro"), (PARSER,)),
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio")) for prefix in DATA),
     Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),

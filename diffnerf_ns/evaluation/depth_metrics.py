@@ -94,6 +94,12 @@ def depth_errors_by_region(predicted_m: Tensor, truth_m: Tensor, sensor_m: Tenso
 
 def depth_edges(depth_m: Tensor) -> Tensor:
     """Pixels [height, width] near a jump between adjacent known depths."""
+    size = 2 * EDGE_WIDTH - 1
+    return F.max_pool2d(depth_jumps(depth_m)[None, None].float(), size, stride=1, padding=EDGE_WIDTH - 1)[0, 0] > 0
+
+
+def depth_jumps(depth_m: Tensor) -> Tensor:
+    """The pixels [height, width] on both sides of a jump between adjacent known depths."""
     known = _known(depth_m)
     jumps = torch.zeros_like(known)
     for axis in (0, 1):
@@ -103,8 +109,7 @@ def depth_edges(depth_m: Tensor) -> Tensor:
         jump = both & ((first - second).abs() > EDGE_JUMP * torch.minimum(first, second))
         jumps.narrow(axis, 0, length).logical_or_(jump)
         jumps.narrow(axis, 1, length).logical_or_(jump)
-    size = 2 * EDGE_WIDTH - 1
-    return F.max_pool2d(jumps[None, None].float(), size, stride=1, padding=EDGE_WIDTH - 1)[0, 0] > 0
+    return jumps
 
 
 def _known(depth_m: Tensor) -> Tensor:
