@@ -123,6 +123,23 @@ def _refine(options: RefineCapture) -> None:
     console.print(f"Wrote {out}")
 
 
+def _load_refine_report() -> tuple[type, Callable[[Any], None]]:
+    from rich.console import Console
+
+    from diffnerf_ns.evaluation.refinement_report.command import RefineReport, write_report
+    from diffnerf_ns.refinement.stage import RefinerNotFoundError
+
+    def refine_report(options: RefineReport) -> None:
+        console = Console()
+        try:
+            out = write_report(options, console)
+        except RefinerNotFoundError as error:
+            raise SystemExit(f"Error: {error}") from error
+        console.print(f"Wrote {out / 'index.html'}", soft_wrap=True)
+
+    return RefineReport, refine_report
+
+
 def _manage_cache(options: ManageCache) -> None:
     from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 
@@ -150,6 +167,9 @@ COMMANDS = {
     ),
     "refine": Command(
         "Refine a capture's depth into a new capture that any tool can read.", lambda: (RefineCapture, _refine)
+    ),
+    "refine-report": Command(
+        "Score a depth refiner against classical methods where the true depth is known.", _load_refine_report
     ),
     "cache": Command(
         "List, clear or verify the refined depth that is kept between trainings.", lambda: (ManageCache, _manage_cache)

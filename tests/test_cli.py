@@ -26,7 +26,7 @@ def run_as_script(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_without_arguments_it_lists_its_commands(capsys: pytest.CaptureFixture) -> None:
     cli.main([])
     shown = capsys.readouterr().out
-    for name in ("make-room", "refine", "cache"):
+    for name in ("make-room", "refine", "refine-report", "cache"):
         assert name in shown
 
 
@@ -36,7 +36,7 @@ def test_an_unknown_command_fails_and_lists_what_there_is() -> None:
     assert "make-room" in str(exit_info.value.code)
 
 
-@pytest.mark.parametrize("command", ["make-room", "refine", "cache"])
+@pytest.mark.parametrize("command", ["make-room", "refine", "refine-report", "cache"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main([command, "--help"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,4 +89,13 @@ class DepthRefiner(Protocol):
             frames: all frames of the capture's training split.
             indices: those to refine; the others are there to be looked at.
         """
+        ...
+
+
+@runtime_checkable
+class ShowsDenoising(Protocol):
+    """A refiner that can also show how a depth map comes out of noise."""
+
+    def denoising_steps(self, frames: Sequence[RefinerFrame], index: int) -> Sequence[npt.NDArray[np.float32]]:
+        """z-depth [height, width], metres, step by step: first the noise it starts from, last the result."""
         ...

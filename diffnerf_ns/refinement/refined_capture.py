@@ -47,7 +47,7 @@ def write_refined_capture(
         raise CaptureError(out / TRANSFORMS_FILE, "output", "there is a capture already", "Choose another folder.")
     capture = open_capture(data)
     refined_frames = [frame for frame in capture.frames if not frame.held_out]
-    stage_frames = [_stage_frame(frame, capture.metres_per_unit) for frame in refined_frames]
+    stage_frames = [stage_frame(frame, capture.metres_per_unit) for frame in refined_frames]
     result = refine_frames(stage_frames, refiner, cache, str(capture.folder.resolve()), console)
     key_by_name = {frame.entry["file_path"]: key for frame, key in zip(refined_frames, result.keys, strict=True)}
     entries = []
@@ -119,7 +119,8 @@ def _path_inside(file_path: str) -> Path:
     return Path(*inside[1:]) if len(inside) > 1 and inside[0] == "images" else Path(*inside)
 
 
-def _stage_frame(frame: CaptureFrame, metres_per_unit: float) -> StageFrame:
+def stage_frame(frame: CaptureFrame, metres_per_unit: float) -> StageFrame:
+    """A capture's frame as stage 1 takes it."""
     return StageFrame(
         name=str(frame.files.image_file),
         image_file=frame.files.image_file,
