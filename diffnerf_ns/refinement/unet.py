@@ -23,24 +23,29 @@ BLOCK = 2
 
 
 class FeatureEnhancement(nn.Module):
-    """Refines what a skip connection carries: wider context by dilated convolutions, and channels weighted by need."""
+    """Refines what a skip connection carries: wider context by dilated convolutions, and channels weighted by need.
+
+    The dilated convolutions are dense and narrow: depthwise ones gave arbitrary gradients in bfloat16 on a CPU.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        narrow = max(8, channels // 4)
         self.norm = nn.GroupNorm(8, channels)
+        self.reduce = nn.Conv2d(channels, narrow, 1)
         self.context = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels)
-            for dilation in (1, 2, 4)
+            nn.Conv2d(narrow, narrow, 3, padding=dilation, dilation=dilation) for dilation in (1, 2, 4)
         )
-        self.mix = nn.Conv2d(3 * channels, channels, 1)
-        self.squeeze = nn.Linear(channels, max(8, channels // 4))
-        self.excite = nn.Linear(max(8, channels // 4), channels)
+        self.mix = nn.Conv2d(3 * narrow, channels, 1)
+        self.squeeze = nn.Linear(channels, narrow)
+        self.excite = nn.Linear(narrow, channels)
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, features: Tensor) -> Tensor:
         normed = self.norm(features)
-        context = F.silu(torch.cat([layer(normed) for layer in self.context], dim=1))
+        reduced = F.silu(self.reduce(normed))
+        context = F.silu(torch.cat([layer(reduced) for layer in self.context], dim=1))
         gate = torch.sigmoid(self.excite(F.silu(self.squeeze(normed.mean(dim=(2, 3))))))
         return features + gate[:, :, None, None] * self.mix(context)
 
