@@ -105,7 +105,7 @@ class CheckedTrainer(Trainer):
                 if not is_out_of_memory(error) or not self._can_repeat():
                     raise
                 fewer = self.rays_per_batch.after_running_out(num_rays)
-                if fewer is None:
+                if fewer is None or self._set_num_rays(fewer) == num_rays:
                     raise RuntimeError(
                         f"out of memory with {num_rays} rays per batch, and rays_per_batch.min_rays is "
                         f"{self.config.rays_per_batch.min_rays}: turn pipeline.model.gradient_checkpointing on, "
@@ -113,8 +113,9 @@ class CheckedTrainer(Trainer):
                     ) from error
             self.optimizers.zero_grad_all()
             release_cached_memory()
-            self._set_num_rays(fewer)
-            CONSOLE.print(f"[yellow]out of memory at step {step}: repeated with {fewer} instead of {num_rays} rays")
+            CONSOLE.print(
+                f"[yellow]out of memory at step {step}: repeated with {self._num_rays()} instead of {num_rays} rays"
+            )
 
     def _measured_iteration(self, step: int, num_rays: int) -> TRAIN_INTERATION_OUTPUT:
         """nerfstudio's step, and what it says about the number of rays of the next one."""
@@ -153,6 +154,8 @@ class CheckedTrainer(Trainer):
     def _rays_buffer(self) -> torch.Tensor:
         return self.pipeline.get_buffer("train_num_rays")
 
-    def _set_num_rays(self, num_rays: int) -> None:
+    def _set_num_rays(self, num_rays: int) -> int:
+        """Sets it as far as the sampler can: it takes whole patches. Returns what it came to."""
         self._sampler().set_num_rays_per_batch(num_rays)
         self._rays_buffer().fill_(self._num_rays())
+        return self._num_rays()

@@ -122,6 +122,16 @@ def test_a_model_that_never_fits_ends_with_the_remedy(settings, monkeypatch):
         trainer.train_iteration(0)
 
 
+def test_a_patch_that_does_not_fit_is_not_tried_again(settings, monkeypatch):
+    settings.pipeline.datamanager.patch_size = 8
+    settings.pipeline.datamanager.train_num_rays_per_batch = 64
+    trainer = _trainer(settings)
+    tried = _fit_at_most(trainer, 0, OUT_OF_MEMORY[0], monkeypatch)
+    with pytest.raises(RuntimeError, match="out of memory with 64 rays"):
+        trainer.train_iteration(0)
+    assert tried == [64]
+
+
 def test_a_target_moves_the_rays_and_a_checkpoint_remembers_them(settings):
     settings.rays_per_batch.target_step_seconds = 1e-6
     settings.rays_per_batch.steps_between_changes = 2
