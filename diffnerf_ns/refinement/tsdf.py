@@ -12,6 +12,9 @@ MARGIN_BLOCKS = 12
 """Blocks of free room around what is allocated when the table of blocks grows."""
 
 
+BLOCKS_AT_ONCE = 20_000
+
+
 class BlockTsdf:
     """Blocks of 8x8x8 voxels, allocated only near measured surfaces. Frames are added one by one and not kept."""
 
@@ -44,22 +47,27 @@ class BlockTsdf:
 
     @property
     def weight(self) -> Tensor:
-        """Sum of the weights [blocks, 512] of what was measured; 0 where a voxel is unknown."""
+        """Number of measurements [blocks, 512] of each voxel; 0 where it is unknown."""
         return self._weight[: len(self.coordinates)]
 
-    def add(self, depth_z_m: Tensor, weight: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> None:
-        """Fuses one frame.
+    def reserve(self, depth_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> None:
+        """Allocates the blocks near a frame's measurements; arguments as in `add`."""
+        touched = self._blocks_near(depth_z_m, intrinsics, camera_to_world)
+        if len(touched):
+            self._allocate(touched)
+
+    def add(self, depth_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> None:
+        """Fuses one frame into all blocks that it sees, those that it looks through included.
 
         Args:
             depth_z_m: z-depth [height, width], metres, 0 where missing.
-            weight: how much each pixel counts [height, width].
             intrinsics: [3, 3], pixels; (0, 0) is the first pixel's corner.
             camera_to_world: [4, 4], metres, OpenGL axes.
         """
-        touched = self._blocks_near(depth_z_m, intrinsics, camera_to_world)
-        if not len(touched):
-            return
-        self._update(self._allocate(touched), depth_z_m, weight, intrinsics, camera_to_world)
+        self.reserve(depth_z_m, intrinsics, camera_to_world)
+        visible = in_view(self.coordinates, self.block_m, depth_z_m.shape, intrinsics, camera_to_world)
+        for slots in torch.nonzero(visible)[:, 0].split(BLOCKS_AT_ONCE):
+            self._update(slots, depth_z_m, intrinsics, camera_to_world)
 
     def slots_at(self, block_coordinates: Tensor) -> Tensor:
         """Index [...] of the blocks at [..., 3] among those allocated, -1 where there is none."""
@@ -100,8 +108,7 @@ class BlockTsdf:
             indices = torch.arange(len(self.coordinates), device=self.device)
             self.table[tuple((self.coordinates - self.low).T)] = indices
 
-    def _allocate(self, blocks: Tensor) -> Tensor:
-        """Indices of the blocks at [n, 3], which are allocated if they were not."""
+    def _allocate(self, blocks: Tensor) -> None:
         slots = self.table[tuple((blocks - self.low).T)]
         new = blocks[slots < 0]
         count = len(self.coordinates) + len(new)
@@ -111,11 +118,8 @@ class BlockTsdf:
             self._weight = torch.cat([self._weight, spare])
         self.table[tuple((new - self.low).T)] = torch.arange(len(self.coordinates), count, device=self.device)
         self.coordinates = torch.cat([self.coordinates, new])
-        return self.table[tuple((blocks - self.low).T)]
 
-    def _update(
-        self, slots: Tensor, depth_z_m: Tensor, weight: Tensor, intrinsics: Tensor, camera_to_world: Tensor
-    ) -> None:
+    def _update(self, slots: Tensor, depth_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> None:
         height, width = depth_z_m.shape
         rotation = camera_to_world[:3, :3]
         corners = (self.coordinates[slots] * self.block_m - camera_to_world[:3, 3]) @ rotation
@@ -130,11 +134,11 @@ class BlockTsdf:
         measured = depth_z_m.reshape(-1)[pixel]
         distance = measured - z
         seen &= (measured > 0) & (distance > -self.truncation_m)
-        added = torch.where(seen, weight.reshape(-1)[pixel], 0)
+        added = seen.float()
         before = self._weight[slots]
         total = before + added
         distance = (distance / self.truncation_m).clamp_(max=1)
-        mean = (self._distance[slots] * before + distance * added) / total.clamp_min(1e-9)
+        mean = (self._distance[slots] * before + distance * added) / total.clamp_min(1)
         self._distance[slots] = mean
         self._weight[slots] = total
 
@@ -151,3 +155,15 @@ def pixel_rays(height: int, width: int, intrinsics: Tensor) -> Tensor:
     columns = torch.arange(width, device=intrinsics.device) + 0.5
     rows = torch.arange(height, device=intrinsics.device) + 0.5
     return _rays(columns.expand(height, width), rows[:, None].expand(height, width), intrinsics)
+
+
+def in_view(blocks: Tensor, block_m: float, size: torch.Size, intrinsics: Tensor, camera_to_world: Tensor) -> Tensor:
+    """Which blocks, at [n, 3] in blocks of block_m metres, may project into an image of this size (height, width)."""
+    centres = (blocks + 0.5) * block_m - camera_to_world[:3, 3]
+    x, y, z = (centres @ camera_to_world[:3, :3]).unbind(1)
+    ahead = (-z).clamp_min(block_m)
+    column, row = x / ahead * intrinsics[0, 0] + intrinsics[0, 2], -y / ahead * intrinsics[1, 1] + intrinsics[1, 2]
+    margin = 2 * block_m / ahead * intrinsics[0, 0]
+    height, width = size
+    inside = (column > -margin) & (column < width + margin) & (row > -margin) & (row < height + margin)
+    return inside & (-z > -block_m)

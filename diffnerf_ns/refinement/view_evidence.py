@@ -42,7 +42,7 @@ def evidence_from_views(
         depth_z_m: sensor z-depth [views, height, width], metres, 0 where missing.
         intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
-        engine: how the fused surface is looked at: "open3d" needs Open3D and computes on the CPU, "torch" computes
+        engine: what fuses: "open3d" needs Open3D and computes on the CPU, "torch" computes
             where the tensors are, "auto" takes Open3D for tensors on a CPU if it is installed.
         most_others: views that vote on each one, at most, chosen by overlap.
 
@@ -55,6 +55,8 @@ def evidence_from_views(
         if tensor.shape != (views, *shape):
             raise ValueError(f"{label} is {tuple(tensor.shape)}: {views} views need {(views, *shape)}")
     fusion = ViewFusion(*fusion_scale(depth, intrinsics, poses), chosen_engine(engine, depth.device), depth.device)
+    for view in range(views):
+        fusion.reserve(depth[view], intrinsics[view], poses[view])
     for view in range(views):
         fusion.add(depth[view], intrinsics[view], poses[view])
     fused, support, violations = (torch.zeros_like(depth) for _ in range(3))
