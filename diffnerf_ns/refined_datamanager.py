@@ -125,7 +125,7 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
 
     def _place_on_device(self, dataset: RGBDDataset) -> None:
         if self.config.images_on_gpu:
-            kept = [key for key in dataset.exclude_batch_keys_from_device if not key.startswith("depth_")]
+            kept = [key for key in dataset.exclude_batch_keys_from_device if not key.startswith(("depth_", "normal_"))]
             dataset.exclude_batch_keys_from_device = kept
 
     def _refine(self, dataset: RGBDDataset) -> None:

@@ -70,11 +70,15 @@ class Run:
     seed: int
     iterations: int | None
     """Training steps; None for as many as the method takes."""
+    rays: int | None
+    """Rays of a training step; None for as many as the method takes."""
 
     @property
     def folder(self) -> str:
-        words = [self.variant, f"{self.views or 'all'} views", f"seed {self.seed}", f"{self.iterations or 'all'} steps"]
-        return " ".join(words).replace(",", "").replace(" ", "-")
+        counts = (
+            f"{self.views or 'all'} views seed {self.seed} {self.iterations or 'all'} steps {self.rays or 'all'} rays"
+        )
+        return f"{self.variant} {counts}".replace(",", "").replace(" ", "-")
 
 
 def main() -> None:
@@ -84,6 +88,7 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", type=int, default=[None], help="numbers of training views (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="seeds of training (default: nerfstudio's)")
     parser.add_argument("--iterations", type=int, help="training iterations (default: the method's)")
+    parser.add_argument("--rays", type=int, help="rays of a training step (default: the method's)")
     parser.add_argument("--reference-depth-folder", help="folder of the capture with depth to score against")
     parser.add_argument("--out", type=Path, default=Path("ablation"))
     options = parser.parse_args()
@@ -94,7 +99,7 @@ def main() -> None:
     for seed in options.seeds:
         for views in options.views:
             for variant in options.variants:
-                run = Run(capture, variant, views, seed, options.iterations)
+                run = Run(capture, variant, views, seed, options.iterations, options.rays)
                 if not any(asdict(run).items() <= result.items() for result in results):
                     results.append({**asdict(run), **train_and_evaluate(run, options)})
                     file.write_text(json.dumps(results, indent=1))
@@ -108,6 +113,8 @@ def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float
     train += ["--timestamp", "run", "--vis", "tensorboard", "--machine.seed", str(run.seed)]
     if run.iterations is not None:
         train += ["--max-num-iterations", str(run.iterations)]
+    if run.rays is not None:
+        train += ["--pipeline.datamanager.train-num-rays-per-batch", str(run.rays)]
     train += ["--data", run.capture, "diffnerf-data"]
     if run.views is not None:
         train += ["--train-views", str(run.views)]
@@ -125,18 +132,20 @@ def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: a row for every capture, number of steps, number of views and variant, in the order they were run."""
+    """Markdown: a row for every capture, number of steps, rays and views, and variant, in the order they were run."""
     groups: dict[tuple, list[dict]] = {}
     for result in results:
-        key = tuple(result[name] for name in ("capture", "iterations", "views", "variant"))
+        key = tuple(result[name] for name in ("capture", "iterations", "rays", "views", "variant"))
         groups.setdefault(key, []).append(result)
     lines = [
-        "| capture | steps | views | variant | seeds | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
-        "| --- " * (5 + len(COLUMNS)) + "|",
+        "| capture | steps | rays | views | variant | seeds | "
+        + " | ".join(title for title, _ in COLUMNS.values())
+        + " |",
+        "| --- " * (6 + len(COLUMNS)) + "|",
     ]
-    for (capture, iterations, views, variant), runs in groups.items():
+    for (capture, *counts, variant), runs in groups.items():
         scores = [mean_and_spread([run[score] for run in runs], decimals) for score, (_, decimals) in COLUMNS.items()]
-        cells = [Path(capture).name, str(iterations or "all"), str(views or "all"), variant, str(len(runs)), *scores]
+        cells = [Path(capture).name, *(str(count or "all") for count in counts), variant, str(len(runs)), *scores]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -56,11 +56,12 @@ def test_every_variant_view_count_and_seed_is_trained_and_evaluated_once(
 
 
 def test_views_seed_and_steps_reach_the_command(commands: list[list[str]], run_ablation: Callable[..., str]) -> None:
-    run_ablation("--variants", "L1", "--views", "5", "--seeds", "3", "--iterations", "7")
+    run_ablation("--variants", "L1", "--views", "5", "--seeds", "3", "--iterations", "7", "--rays", "64")
     train = " ".join(commands[0])
     assert "--pipeline.model.depth-loss-type l1" in train
     assert "--machine.seed 3" in train
     assert "--max-num-iterations 7" in train
+    assert "--pipeline.datamanager.train-num-rays-per-batch 64" in train
     assert train.endswith("diffnerf-data --train-views 5")
 
 
