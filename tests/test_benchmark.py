@@ -11,6 +11,8 @@ import pytest
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 
 from diffnerf_ns.captures.capture_frames import open_capture
+from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
+from scripts.benchmark_scaling import SAMPLES, fitted_exponent, scaling_jobs, scaling_table
 from scripts.benchmarking import jobs
 from scripts.benchmarking.curves import compare, evaluation_steps, first_as_good
 from scripts.benchmarking.jobs import Job, capture_hash, run_or_load
@@ -131,6 +133,30 @@ def test_a_capture_without_a_split_has_a_tenth_of_its_views_held_out(
     out = write_benchmark_capture(make_capture(count=11, splits=False), tmp_path / "out")
     held_out = [frame.files.image_file.stem for frame in open_capture(out).frames if frame.held_out]
     assert held_out == ["view_05"]
+
+
+def test_a_cost_that_grows_linearly_has_an_exponent_of_one() -> None:
+    assert fitted_exponent({1024: 10.0, 2048: 20.0, 8192: 80.0}) == pytest.approx(1.0)
+    assert fitted_exponent({4: 3.0, 16: 6.0}) == pytest.approx(0.5)
+
+
+def test_along_an_axis_of_the_scaling_only_one_thing_changes(capture: Path) -> None:
+    axes = scaling_jobs(capture)
+    assert list(axes["samples per ray"]) == [16, 32, 64, 128]
+    assert [one.rays_per_batch for one in axes["rays"].values()] == [1024, 2048, 4096, 8192]
+    assert axes["levels"][8].settings == {"pipeline.model.num_levels": 8}
+    defaults = DiffnerfModelConfig()
+    assert all(getattr(defaults, name) == count for name, count in SAMPLES.items())
+    assert axes["samples per ray"][32].rays_per_batch == axes["levels"][12].rays_per_batch == 4096
+
+
+def test_the_scaling_table_names_costs_exponents_and_start_up() -> None:
+    axes = {"levels": {"sizes": [4, 8], "step_ms": [50.0, 75.0], "exponent": 0.585}}
+    assert scaling_table(axes, [9.04, 8.0]).splitlines()[2:] == [
+        "| levels | 4: 50, 8: 75 | 0.58 |",
+        "",
+        "From the start of a process to its first step: 9.0, 8.0 s.",
+    ]
 
 
 def test_a_result_is_used_again_only_for_the_same_job(

@@ -76,14 +76,15 @@ class MeasuredTrainer(Trainer):
         """Training speed at another batch size: goes on training for that long, after two steps that do not count."""
         self.pipeline.datamanager.train_pixel_sampler.set_num_rays_per_batch(rays)  # type: ignore[attr-defined]
         for _ in range(2):
-            self._one_more_step()
+            self.one_more_step()
         steps, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
-            self._one_more_step()
+            self.one_more_step()
             steps += 1
         return steps * rays / (time.perf_counter() - started)
 
-    def _one_more_step(self) -> None:
+    def one_more_step(self) -> None:
+        """A training step with its callbacks, after `train` or in its place."""
         self.step += 1
         self.pipeline.train()
         self._run_callbacks(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +36,28 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5)
+    figure.savefig(file, dpi=130)
+
+
+def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Sequence[float], file: Path) -> None:
+    """Writes the cost of a training step over each axis, beside what linear growth would be, and start-up times."""
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    *panels, last = figure.subplots(1, len(axes) + 1, width_ratios=[*[1.0] * len(axes), 0.7])
+    for panel, (axis, measured) in zip(panels, axes.items(), strict=True):
+        sizes, costs = measured["sizes"], measured["step_ms"]
+        linear = [costs[-1] * size / sizes[-1] for size in sizes]
+        panel.plot(sizes, linear, color="#999999", linestyle="--", linewidth=1, label="linear growth")
+        panel.plot(sizes, costs, marker="o", markersize=4, color=COLOURS["diffnerf"], label="measured")
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log", base=2)
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.yaxis.set_major_formatter("{x:.0f}")
+        panel.set(xlabel=axis, ylabel="ms per step", title=f"grows with the power {measured['exponent']:.2f}")
+        panel.legend(frameon=False, fontsize=8)
+    last.bar(range(1, len(startups) + 1), startups, color=COLOURS["diffnerf"])
+    last.set_xticks(range(1, len(startups) + 1))
+    last.set(xlabel="process", ylabel="s", title="start to first step")
+    for panel in (*panels, last):
+        panel.grid(alpha=0.3, linewidth=0.5)
+        panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=130)
