@@ -73,10 +73,9 @@ class MeasuredTrainer(Trainer):
         """Results are kept, not checkpoints."""
 
     def rays_per_s(self, rays: int, seconds: float) -> float:
-        """Training speed at another batch size: goes on training for that long, after two steps that do not count."""
+        """Training speed at another batch size: goes on training for that long, after a step that does not count."""
         self.pipeline.datamanager.train_pixel_sampler.set_num_rays_per_batch(rays)  # type: ignore[attr-defined]
-        for _ in range(2):
-            self.one_more_step()
+        self.one_more_step()
         steps, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
             self.one_more_step()

@@ -31,6 +31,10 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
             goal = results[REFERENCE_METHOD]["curve"][-1][key]
             axes.axhline(goal, color=COLOURS[REFERENCE_METHOD], linestyle="--", linewidth=1)
         axes.set_xscale("log")
+        if key == "depth_mae_m":
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
         axes.set(xlabel="wall time with start-up, without evaluation, s", title=title)
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
@@ -45,7 +49,7 @@ def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Sequence[float
     *panels, last = figure.subplots(1, len(axes) + 1, width_ratios=[*[1.0] * len(axes), 0.7])
     for panel, (axis, measured) in zip(panels, axes.items(), strict=True):
         sizes, costs = measured["sizes"], measured["step_ms"]
-        linear = [costs[-1] * size / sizes[-1] for size in sizes]
+        linear = [costs[0] * size / sizes[0] for size in sizes]
         panel.plot(sizes, linear, color="#999999", linestyle="--", linewidth=1, label="linear growth")
         panel.plot(sizes, costs, marker="o", markersize=4, color=COLOURS["diffnerf"], label="measured")
         panel.set_xscale("log", base=2)
