@@ -60,8 +60,8 @@ def _costs(result: Mapping[str, Any], ratios: Mapping[str, Any]) -> list[str]:
         number(result["rays_per_s"], ".0f"),
         number(result["startup_s"], ".1f"),
         number(result["training_s"], ".0f"),
-        f"{last['render_s_per_view']:.2f} ({number(render, '.1f')} x)",
-        f"{result['peak_memory_mb']:.0f} ({number(memory, '.0%')})",
+        f"{last['render_s_per_view']:.2f}" + _in_brackets(render, ".1f", " x"),
+        f"{result['peak_memory_mb']:.0f}" + _in_brackets(memory, ".0%"),
     ]
 
 
@@ -69,8 +69,12 @@ def _speeds(result: Mapping[str, Any], ratios: Mapping[str, Any], batches: Seque
     cells = []
     for rays in batches:
         speed = result["rays_per_s_by_batch"].get(str(rays))
-        cells.append(f"{number(speed, '.0f')} ({number(ratios.get(f'rays_per_s_speedup_{rays}'), '.1f')} x)")
+        cells.append(number(speed, ".0f") + _in_brackets(ratios.get(f"rays_per_s_speedup_{rays}"), ".1f", " x"))
     return cells
+
+
+def _in_brackets(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f" ({value:{form}}{unit})"
 
 
 def _time_to_reference(ratios: Mapping[str, Any]) -> str:
