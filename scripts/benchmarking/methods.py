@@ -28,8 +28,8 @@ class BenchmarkMethod:
 
 
 SIGMA_TUNED = {"pipeline.model.depth_sigma": 0.001, "pipeline.model.depth_loss_mult": 0.01}
-"""nerfstudio's depth loss takes depth_sigma for a variance: its 0.01 is a band of 10 cm to each side where a scene unit is a
-metre. 0.001 is one of 3 cm, about the error of a Kinect; the narrower band weighs a third, so the loss counts ten times."""
+"""nerfstudio's depth loss takes depth_sigma for a variance: its 0.01 is a band of 10 cm to each side where a scene unit
+is a metre. 0.001 is one of 3 cm, about the error of a Kinect; the narrower band weighs a third, so it counts more."""
 
 METHODS = {
     "depth-nerfacto": BenchmarkMethod("depth-nerfacto", is_peer=True),
