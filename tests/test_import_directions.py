@@ -41,7 +41,7 @@ class Room:
 
 ARRAYS = ("torch", "numpy")
 IMAGES = ("cv2", "PIL")
-TRAINERS = ("accelerate", "diffusers", "h5py", "rich", "torchvision")
+TRAINERS = ("accelerate", "diffusers", "h5py", "rich", "scipy", "torchvision")
 RGBD = "diffnerf_ns.rgbd_dataset"
 PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
 PARSER = f"{CAPTURES}.dataparser"

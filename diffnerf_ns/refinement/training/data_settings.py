@@ -92,7 +92,7 @@ class TrainingData:
     """Whether a capture's own sensor depth is refined, or its reference depth with simulated noise."""
     crop: tuple[int, int] = (128, 96)
     """Width and height of a sample, pixels; multiples of 16."""
-    crops_per_view: int = 3
+    crops_per_view: int = 4
     """Samples cut from each view of a pass."""
     passes_per_group: int = 6
     """Passes over clips whose samples are shuffled together."""

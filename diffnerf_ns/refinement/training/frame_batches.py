@@ -36,6 +36,9 @@ class SampleGroups(Dataset):
             pairs: whether samples 2k and 2k + 1 show the same part of two views of one pass.
         """
         self.sources, self.data, self.seed, self.pairs = list(sources), data, seed, pairs
+        whole = data.dropout.evidence / 2
+        self.dropout = replace(data.dropout, evidence=whole / (1 - whole))
+        """Rooms leave out other views for whole passes in half of the cases: what is left for single samples."""
         self.samples_per_pass = 2 * max(1, data.crops_per_view * sum(data.rooms.views) // 4)
         self.samples_per_group = data.passes_per_group * self.samples_per_pass
 
@@ -55,7 +58,7 @@ class SampleGroups(Dataset):
         weights = np.array([weight for _, weight in self.sources])
         source = self.sources[int(draw.choice(len(weights), p=weights / weights.sum()))][0]
         samples = cut_samples(source.views(number), self.samples_per_pass, self.data.crop, draw, self.pairs)
-        return hide_parts(samples.to("cpu"), self.data.dropout, draw)
+        return hide_parts(samples.to("cpu"), self.dropout, draw)
 
 
 def cut_samples(

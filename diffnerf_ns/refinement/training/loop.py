@@ -15,7 +15,9 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
+from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
 from diffnerf_ns.refinement.normalizer import ResidualCode
+from diffnerf_ns.refinement.pipeline import default_scheduler
 from diffnerf_ns.refinement.training.checkpoints import (
     BEST,
     delete_old_checkpoints,
@@ -25,7 +27,6 @@ from diffnerf_ns.refinement.training.checkpoints import (
 )
 from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches
 from diffnerf_ns.refinement.training.learning_rate import one_cycle
-from diffnerf_ns.refinement.training.objectives import refiner_scheduler
 from diffnerf_ns.refinement.training.perceptual import WEIGHTS_FILE, load_features
 from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.progress import Progress
@@ -46,7 +47,7 @@ class RefinerTraining:
         self.accelerator = make_accelerator(settings)
         self.device = self.accelerator.device
         self.code = ResidualCode()
-        self.scheduler = refiner_scheduler(self.code)
+        self.scheduler = default_scheduler(self.code)
         self.unet = new_network(settings.network, settings.seed).to(self.device)
         self.ema = EMAModel(self.unet.parameters(), settings.ema_decay, use_ema_warmup=True, power=0.75)
         self.ema.to(self.device)
@@ -286,7 +287,7 @@ def make_accelerator(settings: TrainRefiner) -> Accelerator:
         if on_gpu:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         else:
-            precision = "bf16" if _cpu_has_bfloat16() else "no"
+            precision = "bf16" if cpu_has_native_bfloat16() else "no"
     return Accelerator(mixed_precision=precision, cpu=settings.cpu or not torch.cuda.is_available())
 
 
@@ -303,7 +304,3 @@ def new_network(settings: Network, seed: int) -> DepthRefinementUNet:
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     return unet
-
-
-def _cpu_has_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # pyright: ignore

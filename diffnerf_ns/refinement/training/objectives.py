@@ -15,19 +15,6 @@ from diffnerf_ns.refinement.training.posed_views import PosedViews
 Objective = Literal["diffusion", "regression"]
 
 
-def refiner_scheduler(code: ResidualCode) -> DDIMScheduler:
-    """The noise schedule: cosine, v-prediction, nothing but noise at the last step, which sampling starts from."""
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=True,
-        clip_sample_range=code.limit,
-    )
-
-
 @dataclass(frozen=True)
 class Task:
     """A batch as the network sees it."""

@@ -21,12 +21,23 @@ DRIFT_PERIOD = 12
 class RoomSource:
     """Views of synthetic rooms; each clip is used several times with new noise."""
 
-    def __init__(self, clips: ClipStore, sensors: SensorMixture, seed: int, clip_reuse: int) -> None:
-        self.clips, self.sensors, self.seed, self.clip_reuse = clips, sensors, seed, clip_reuse
+    def __init__(
+        self, clips: ClipStore, sensors: SensorMixture, seed: int, clip_reuse: int, alone: float = 0.0
+    ) -> None:
+        """
+        Args:
+            clips: exact views.
+            sensors: what noise to choose from.
+            seed: of the training.
+            clip_reuse: passes for each new clip.
+            alone: share of passes whose views are not fused, which saves the time for it.
+        """
+        self.clips, self.sensors, self.seed, self.clip_reuse, self.alone = clips, sensors, seed, clip_reuse, alone
 
     def views(self, number: int) -> PosedViews:
         clip = self.clips.clip(clip_of_pass(self.seed, number, self.clip_reuse))
-        return sense_clip(clip, self.sensors, self.seed, number)
+        fused = bool(numpy_generator(Stream.CHOICE, self.seed, number, 3).uniform() >= self.alone)
+        return sense_clip(clip, self.sensors, self.seed, number, fused)
 
 
 def clip_of_pass(seed: int, number: int, clip_reuse: int) -> int:
@@ -37,14 +48,15 @@ def clip_of_pass(seed: int, number: int, clip_reuse: int) -> int:
     return int(numpy_generator(Stream.CHOICE, seed, number).integers(newest + 1))
 
 
-def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int) -> PosedViews:
-    """Puts noise on a clip and fuses its views.
+def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int, fused: bool = True) -> PosedViews:
+    """Puts noise on a clip and tells its views what the others say.
 
     Args:
         clip: exact views.
         sensors: what noise to choose from.
         seed: of the training.
         number: of the pass; another number gives other noise.
+        fused: whether views are told of each other.
     """
     truth = clip.depth_z_m
     draw = numpy_generator(Stream.SENSOR, seed, number)
@@ -60,7 +72,8 @@ def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int) 
         torch_generator("cpu", Stream.SENSOR, seed, number, 1),
         DRIFT_PERIOD,
     ).to(truth.device)
-    return with_evidence(image, sensed, truth, (truth > 0).float(), intrinsics, clip.camera_to_world, drifted)
+    poses = drifted if fused else None
+    return with_evidence(image, sensed, truth, (truth > 0).float(), intrinsics, clip.camera_to_world, poses)
 
 
 def with_evidence(
@@ -70,7 +83,7 @@ def with_evidence(
     weight: Tensor,
     intrinsics: Tensor,
     camera_to_world: Tensor,
-    drifted: Tensor,
+    drifted: Tensor | None,
 ) -> PosedViews:
     """Views with what they say of each other; single views say nothing.
 
@@ -81,11 +94,11 @@ def with_evidence(
         weight: how far the truth counts [V, H, W].
         intrinsics: [V, 3, 3], pixels.
         camera_to_world: exact poses [V, 4, 4].
-        drifted: the poses to fuse with [V, 4, 4].
+        drifted: the poses to fuse with [V, 4, 4]; None to leave views alone.
     """
     nothing = torch.zeros_like(sensor_z_m)
     fused = support = violations = nothing
-    if len(image) > 1:
+    if len(image) > 1 and drifted is not None:
         evidence = evidence_from_views(sensor_z_m, intrinsics, drifted)
         fused, support, violations = (
             torch.as_tensor(part).to(nothing) for part in (evidence.fused_z_m, evidence.support, evidence.violations)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from diffnerf_ns.refinement.training.data_settings import TrainingData
+from diffnerf_ns.refinement.training.nyu_frames import NyuSource
 from diffnerf_ns.refinement.training.posed_views import ViewSource
 from diffnerf_ns.refinement.training.room_clips import ClipStore
 from diffnerf_ns.refinement.training.sensed_clips import RoomSource
@@ -34,7 +35,21 @@ def make_sources(data: TrainingData, seed: int, out: Path, device: torch.device)
     found: dict[str, tuple[ViewSource, float]] = {}
     if data.rooms_weight > 0:
         store = ClipStore(data.rooms, seed, clip_folder(data, out, device), device)
-        found["rooms"] = (RoomSource(store, data.sensors, seed, clip_reuse(data, device)), data.rooms_weight)
+        alone = data.dropout.evidence / 2
+        rooms = RoomSource(store, data.sensors, seed, clip_reuse(data, device), alone)
+        found["rooms"] = (rooms, data.rooms_weight)
+    if data.nyu_file is not None and data.nyu_weight > 0:
+        views = data.rooms.views[1]
+        nyu = NyuSource(data.nyu_file, data.nyu_splits, data.nyu_filled_weight, views, seed)
+        found["NYU Depth V2"] = (nyu, data.nyu_weight)
+    if data.captures and data.captures_weight > 0:
+        # Reading captures takes OpenCV and Pillow, which a training on rooms does without.
+        from diffnerf_ns.refinement.training.capture_views import CaptureSource
+
+        share = data.captures_weight / len(data.captures)
+        for folder in data.captures:
+            source = CaptureSource(folder, data.captures_depth, data.sensors, data.rooms.views[1], seed, device)
+            found[f"capture {folder}"] = (source, share)
     if not found:
         raise ValueError("data names nothing to train on: set rooms_weight above 0, or give nyu_file or captures")
     return found
