@@ -58,7 +58,7 @@ def base_depth(sensor_z_m: Tensor, fused_z_m: Tensor | None = None) -> Tensor:
 
 def fill_missing(depth_z_m: Tensor) -> Tensor:
     """Fills missing depth from the nearest pixel that has any (jump flooding); 2 m in an image without any depth."""
-    count, height, width = depth_z_m.shape
+    _, height, width = depth_z_m.shape
     rows = torch.arange(height, device=depth_z_m.device, dtype=torch.int32)[None, :, None]
     columns = torch.arange(width, device=depth_z_m.device, dtype=torch.int32)[None, None, :]
     known = depth_z_m > 0
