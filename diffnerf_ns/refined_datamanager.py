@@ -55,6 +55,8 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """How sensor depth is refined before training."""
     normals_from_depth: bool = False
     """Whether training rays know the normals of the surfaces that their depth shows."""
+    depth_required: bool = True
+    """Whether a capture without any depth is refused; otherwise it is trained on colour alone."""
 
     def check_capture(self) -> None:
         """Raises CaptureError if the capture cannot be trained on and evaluated. Writes nothing."""
@@ -64,7 +66,10 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
             self.dataparser.data = Path(self.data)
         dataparser = self.dataparser.setup()
         with CONSOLE.capture():  # nerfstudio tells about each split again when it trains
-            check_dataparser_outputs([dataparser.get_dataparser_outputs(split=split) for split in ("train", "val")])
+            splits = [dataparser.get_dataparser_outputs(split=split) for split in ("train", "val")]
+            if not self.depth_required:
+                splits = [outputs for outputs in splits if outputs.metadata.get("depth_filenames")]
+            check_dataparser_outputs(splits)
 
 
 class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
@@ -80,8 +85,10 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         """Reads the training split; in training, checks it and refines its depth."""
         if self.test_mode == "val":
             self.config.check_capture()
-        dataset = super().create_train_dataset()
-        if self.test_mode == "val" and self.config.refiner.model != NO_REFINER:
+        dataset = self._dataset(self.train_dataparser_outputs)
+        if self.test_mode == "val" and not dataset.depth_files:
+            CONSOLE.print("[yellow]This capture has no depth: training on colour alone.")
+        elif self.test_mode == "val" and self.config.refiner.model != NO_REFINER:
             self._refine(dataset)
         dataset.with_normals = self.config.normals_from_depth
         self._place_on_device(dataset)
@@ -99,13 +106,14 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
 
     def create_eval_dataset(self) -> RGBDDataset:
         """Reads the evaluation split, with reference depth where there is any; its depth is never refined."""
-        dataset = RGBDDataset(
-            dataparser_outputs=self.dataparser.get_dataparser_outputs(split=self.test_split),
-            scale_factor=self.config.camera_res_scale_factor,
-            with_depth_truth=True,
-        )
+        dataset = self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split), with_depth_truth=True)
         self._place_on_device(dataset)
         return dataset
+
+    def _dataset(self, outputs: DataparserOutputs, with_depth_truth: bool = False) -> RGBDDataset:
+        return RGBDDataset(
+            outputs, self.config.camera_res_scale_factor, with_depth_truth, depth_required=self.config.depth_required
+        )
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of training rays, which know their pixels' depth and sigma."""
@@ -181,6 +189,8 @@ def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
 
 def check_dataparser_outputs(splits: list[DataparserOutputs]) -> None:
     """Raises CaptureError for files that cannot be trained on, whichever dataparser found them."""
+    if not splits:
+        return
     frames = []
     for outputs in splits:
         for file in outputs.metadata.get("depth_truth_filenames") or ():
@@ -206,6 +216,8 @@ def _rgbd_files(outputs: DataparserOutputs) -> list[RgbdFiles]:
 
 
 def _with_depth(ray_bundle: RayBundle, batch: dict) -> tuple[RayBundle, dict]:
+    if "depth_image" not in batch:
+        return ray_bundle, batch
     device = ray_bundle.origins.device
     ray_bundle.metadata["depth_z"] = batch["depth_image"].to(device)
     ray_bundle.metadata["depth_sigma"] = batch["depth_sigma"].to(device)

@@ -50,20 +50,24 @@ class RGBDDataset(InputDataset):
         dataparser_outputs: description of where and how to read input images.
         scale_factor: how much to scale images, masks and depth by.
         with_depth_truth: whether items carry reference depth where there is any; meant for evaluation.
+        depth_required: whether captures without any depth are refused; otherwise their items carry colour alone.
     """
 
     def __init__(
-        self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0, with_depth_truth: bool = False
+        self,
+        dataparser_outputs: DataparserOutputs,
+        scale_factor: float = 1.0,
+        with_depth_truth: bool = False,
+        depth_required: bool = True,
     ) -> None:
         super().__init__(dataparser_outputs, scale_factor)
         self.exclude_batch_keys_from_device = [
             *InputDataset.exclude_batch_keys_from_device,
             *("depth_image", "depth_sigma", "depth_truth", "normal_image"),
         ]
-        depth_files = self.metadata.get("depth_filenames")
-        if not depth_files:
+        self.depth_files: list[Path] = list(self.metadata.get("depth_filenames") or ())
+        if depth_required and not self.depth_files:
             raise no_depth_found(dataparser_outputs)
-        self.depth_files: list[Path] = list(depth_files)
         self.metres_per_unit = float(self.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
         truth_files: Sequence[Path | None] | None = self.metadata.get("depth_truth_filenames")
         self.truth_files = truth_files if with_depth_truth else None
@@ -84,6 +88,8 @@ class RGBDDataset(InputDataset):
         return float(self._dataparser_outputs.dataparser_scale)
 
     def get_metadata(self, data: dict) -> dict:
+        if not self.depth_files:
+            return {}
         index = int(data["image_idx"])
         height, width = data["image"].shape[:2]
         depth_z_m, sigma_z_m = self.depth_and_sigma(index)
@@ -169,5 +175,5 @@ def no_depth_found(outputs: DataparserOutputs) -> CaptureError:
         outputs.image_filenames[0].parent if outputs.image_filenames else Path("."),
         "depth_filenames",
         "the dataparser found images but no depth",
-        "Add depth to the capture, or train a method that needs none, e.g. nerfacto.",
+        "Add depth to the capture, or train a method that needs none, e.g. diffnerf-mlp or nerfacto.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
@@ -11,7 +11,8 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
 from diffnerf_ns.checked_trainer import CheckedTrainerConfig
 from diffnerf_ns.field.cosine_schedule import WarmCosineScheduleConfig
-from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
+from diffnerf_ns.field.depth_supervised_model import DepthSupervisedModelConfig
+from diffnerf_ns.field.exponential_schedule import ExponentialScheduleConfig
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 
 DeviceType = Literal["cpu", "cuda", "mps"]
@@ -24,14 +25,32 @@ def available_device() -> DeviceType:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def hash_grid_optimizer() -> dict[str, Any]:
+    """Optimizer and schedule of a hash grid and its networks."""
+    return {
+        "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
+        "scheduler": WarmCosineScheduleConfig(),
+    }
+
+
+def classic_optimizer() -> dict[str, Any]:
+    """Optimizer and schedule of NeRF as published, with gradients clipped."""
+    return {
+        "optimizer": AdamOptimizerConfig(lr=5e-4, eps=1e-7, max_norm=1.0),
+        "scheduler": ExponentialScheduleConfig(),
+    }
+
+
 def trainer(
     method_name: str,
-    model: DiffnerfModelConfig,
+    model: DepthSupervisedModelConfig,
     datamanager: RefinedDepthDataManagerConfig,
     device_type: DeviceType,
     steps: int,
+    field_optimizer: dict[str, Any] | None = None,
+    rays_per_chunk: int = 1 << 15,
 ) -> CheckedTrainerConfig:
-    """A complete training configuration of `steps` iterations."""
+    """A complete training configuration of `steps` iterations; the viewer renders `rays_per_chunk` rays at a time."""
     return CheckedTrainerConfig(
         method_name=method_name,
         machine=MachineConfig(device_type=device_type),
@@ -43,10 +62,7 @@ def trainer(
         mixed_precision=device_type == "cuda",
         pipeline=VanillaPipelineConfig(datamanager=datamanager, model=model),
         optimizers={
-            "fields": {
-                "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
-                "scheduler": WarmCosineScheduleConfig(),
-            },
+            "fields": field_optimizer or hash_grid_optimizer(),
             "camera_opt": {
                 "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
                 "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
@@ -60,6 +76,6 @@ def trainer(
                 "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
         },
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+        viewer=ViewerConfig(num_rays_per_chunk=rays_per_chunk),
         vis="viewer",
     )
