@@ -17,7 +17,7 @@ import torch
 import tyro
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 import diffnerf_ns
 from diffnerf_ns.captures.capture_errors import CaptureError
@@ -202,7 +202,7 @@ def _spread(available: int, wanted: int) -> list[int]:
 
 
 def _summary_table(methods: dict[str, Any]) -> Table:
-    table = Table("MAE (m)", "all", "observed", "hole", "edge", "edge F", "s per frame")
+    table = Table(Column("MAE (m)", no_wrap=True), "all", "observed", "hole", "edge", "edge F", "s")
     for name, scores in methods.items():
         values = [scores.get(region, {}).get("mae_m") for region in ("all", "observed", "hole", "edge")]
         values += [scores.get("all", {}).get("edge_f_score")]
