@@ -70,6 +70,7 @@ ROOMS = (
     # beside the flow: what judges stage 1
     Room(BASELINES, PURE, (*ARRAYS, "cv2")),
     Room(REPORT, (*PURE, CAPTURES, REFINEMENT, BASELINES, REPORT), (*ARRAYS, "matplotlib", "rich", "tyro"), (PARSER,)),
+    Room(f"{REPORT}.tsdf_rival", (f"{REFINEMENT}.interface",), (*ARRAYS, "open3d")),
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio")) for prefix in DATA),
     Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),

@@ -42,7 +42,8 @@ RULES = (
     "around.",
     "Sigma is scored where the refiner gave depth, against the absolute error: AUSE is the area between the "
     "sparsification curves of sigma and of the error, over the mean error; 0 is a perfect order.",
-    "The TSDF always fuses all frames, also where the refiner sees one at a time.",
+    "The TSDF is Open3D's, of all frames, also where the refiner sees one at a time; its voxel is what a pixel "
+    "sees at the median depth.",
 )
 
 

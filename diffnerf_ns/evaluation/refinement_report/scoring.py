@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from diffnerf_ns.evaluation.depth_baselines import BASELINES, fill_with_nearest
 from diffnerf_ns.evaluation.depth_image_metrics import depth_psnr_db, depth_ssim, edge_scores
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
 from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame
+from diffnerf_ns.evaluation.refinement_report.tsdf_rival import TsdfRival
 from diffnerf_ns.evaluation.uncertainty_metrics import CALIBRATION_LEVELS, uncertainty_scores
-from diffnerf_ns.refinement.interface import DepthRefiner, Provenance, RefinedDepth, RefinerFrame
-from diffnerf_ns.refinement.view_evidence import chosen_engine
-from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
+from diffnerf_ns.refinement.interface import DepthRefiner, Provenance, RefinedDepth
 
 FloatMap = npt.NDArray[np.float32]
 Scores = dict[str, dict[str, float]]
@@ -30,9 +28,6 @@ REFINED = "refined"
 
 RAW = "raw + nearest"
 """The method that all others are compared with."""
-
-FRAMES_FOR_SCALE = 32
-"""Frames from which the resolution of the fused surface is chosen."""
 
 TSDF = "TSDF of the same views"
 """What fusing all views and casting the rays back is called among the methods."""
@@ -67,7 +62,7 @@ def score_frames(
         refiner: what to refine with.
         single_view: whether the refiner sees each frame alone. The TSDF always sees all.
     """
-    fusion, fusing_seconds = _timed(fuse_views, frames)
+    fusion, fusing_seconds = _timed(TsdfRival, [frame.seen for frame in frames])
     for index, (refined, seconds) in zip(indices, _refine(frames, indices, refiner, single_view), strict=True):
         image, sensor, truth = frames[index].seen.read_image(), *_depths(frames[index])
         if not (sensor.any() and truth.any()):
@@ -75,7 +70,7 @@ def score_frames(
         depths, times = {REFINED: fill_with_nearest(refined.depth_z_m)}, {REFINED: seconds}
         for name, method in BASELINES.items():
             depths[name], times[name] = _timed(method, image, sensor)
-        fused_z_m, casting_seconds = _timed(_cast, fusion, frames[index])
+        fused_z_m, casting_seconds = _timed(fusion.cast, frames[index].seen)
         depths[TSDF] = fill_with_nearest(fused_z_m)
         times[TSDF] = fusing_seconds / len(frames) + casting_seconds
         yield ScoredFrame(
@@ -88,16 +83,6 @@ def score_frames(
             uncertainty=score_uncertainty(refined, truth),
             seconds=times,
         )
-
-
-def fuse_views(frames: Sequence[ReportFrame]) -> ViewFusion:
-    """The sensor depth of all views as one surface."""
-    some = [frames[int(index)].seen for index in np.linspace(0, len(frames) - 1, min(len(frames), FRAMES_FOR_SCALE))]
-    voxel_m, truncation_m = fusion_scale(*(torch.stack(tensors) for tensors in zip(*map(_tensors, some), strict=True)))
-    fusion = ViewFusion(voxel_m, truncation_m, chosen_engine("auto", torch.device("cpu")))
-    for frame in frames:
-        fusion.add(*_tensors(frame.seen))
-    return fusion
 
 
 def score_depth(predicted_z_m: FloatMap, truth_z_m: FloatMap, sensor_z_m: FloatMap) -> Scores:
@@ -142,17 +127,6 @@ def mean_over_images(trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [tree[name] for tree in trees if name in tree]
         result[name] = mean_over_images(values) if isinstance(values[0], Mapping) else float(np.mean(values))
     return result
-
-
-def _tensors(frame: RefinerFrame) -> tuple[Tensor, Tensor, Tensor]:
-    """Sensor depth [height, width], intrinsics [3, 3] and pose [4, 4]."""
-    depth = torch.from_numpy(frame.read_depth_z_m())
-    return depth, torch.from_numpy(frame.intrinsics).float(), torch.from_numpy(frame.camera_to_world).float()
-
-
-def _cast(fusion: ViewFusion, frame: ReportFrame) -> FloatMap:
-    _, intrinsics, camera_to_world = _tensors(frame.seen)
-    return fusion.cast(intrinsics, camera_to_world, frame.seen.height, frame.seen.width).numpy()
 
 
 def _depths(frame: ReportFrame) -> tuple[FloatMap, FloatMap]:
