@@ -30,7 +30,7 @@ from diffnerf_ns.refinement.refined_capture import write_refined_capture
 from scripts.benchmarking.curves import evaluation_steps
 from scripts.benchmarking.held_out_views import HeldOutViews
 from scripts.benchmarking.machine import commit
-from scripts.benchmarking.measured_trainer import MeasuredTrainer, TrainingClock, peak_memory_mb
+from scripts.benchmarking.measured_trainer import MeasuredTrainer, TrainingClock, measured, peak_memory_mb
 
 
 class NoLpips(nn.Module):
@@ -70,10 +70,10 @@ def run(job: dict[str, Any], folder: Path, clock: TrainingClock) -> dict[str, An
         views = HeldOutViews(DiffnerfDataParserConfig(data=capture), job["held_out_views"])
     steps = evaluation_steps(config.max_num_iterations, job["evaluation_ratio"], job["first_evaluation"])
     trainer.measure(clock, steps, views.score)
-    return measured(job, trainer)
+    return result_of(job, trainer)
 
 
-def measured(job: dict[str, Any], trainer: MeasuredTrainer) -> dict[str, Any]:
+def result_of(job: dict[str, Any], trainer: MeasuredTrainer) -> dict[str, Any]:
     """The result of a finished training; times other batch sizes."""
     memory_mb = peak_memory_mb()
     rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
@@ -100,7 +100,7 @@ def measured(job: dict[str, Any], trainer: MeasuredTrainer) -> dict[str, Any]:
 def trainer_config(job: dict[str, Any], folder: Path, capture: Path) -> TrainerConfig:
     """The registered configuration, on this capture, with the job's changes."""
     config = copy.deepcopy(all_methods[job["base"]])
-    config._target = MeasuredTrainer
+    config._target = measured(config._target)
     config.output_dir, config.experiment_name, config.timestamp = folder / "outputs", "benchmark", "run"
     config.vis = "tensorboard"
     config.machine.seed, config.machine.device_type = job["seed"], available_device()

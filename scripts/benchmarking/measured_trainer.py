@@ -39,7 +39,10 @@ class TrainingClock:
 
 
 class MeasuredTrainer(Trainer):
-    """Trains as nerfstudio does; in place of nerfstudio's evaluations and checkpoints, it fills a curve."""
+    """Trains as the trainer that it is put before by `measured`.
+
+    In place of evaluations and checkpoints, it fills a curve.
+    """
 
     first_step_s: float
     clock: TrainingClock
@@ -93,6 +96,11 @@ class MeasuredTrainer(Trainer):
     def _run_callbacks(self, location: TrainingCallbackLocation) -> None:
         for callback in self.callbacks:
             callback.run_callback_at_location(self.step, location=location)
+
+
+def measured(trainer: type[Trainer]) -> type[MeasuredTrainer]:
+    """The trainer of a registered configuration, measured."""
+    return type(f"Measured{trainer.__name__}", (MeasuredTrainer, trainer), {})
 
 
 def peak_memory_mb() -> float:

@@ -31,6 +31,8 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
             goal = results[REFERENCE_METHOD]["curve"][-1][key]
             axes.axhline(goal, color=COLOURS[REFERENCE_METHOD], linestyle="--", linewidth=1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         if key == "depth_mae_m":
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
