@@ -16,10 +16,14 @@ from torch import Tensor
 DETAIL_RADII = (2, 8, 32)
 """Neighbourhoods, in pixels to each side, against which the first guess shows its relief."""
 
+SURFACE_RADIUS = 2
+"""Neighbourhood, in pixels to each side, whose nearest and farthest depth the model is shown: the surfaces that meet at
+an edge."""
+
 REFERENCE_Z_M = 2.0
 """Depth whose logarithm is 0 to the model, metres."""
 
-CONDITION_CHANNELS = 10 + len(DETAIL_RADII)
+CONDITION_CHANNELS = 12 + len(DETAIL_RADII)
 """Channels of `condition_channels`."""
 
 
@@ -119,6 +123,10 @@ def condition_channels(
         nothing if support is None else 0.5 * torch.log1p(support),
         nothing if violations is None else 0.5 * torch.log1p(violations),
     ]
+    size = 2 * SURFACE_RADIUS + 1
+    farthest = F.max_pool2d(base_z_m[:, None], size, stride=1, padding=SURFACE_RADIUS)[:, 0]
+    nearest = -F.max_pool2d(-base_z_m[:, None], size, stride=1, padding=SURFACE_RADIUS)[:, 0]
+    channels += [code.encode(nearest, base_z_m), code.encode(farthest, base_z_m)]
     for radius in DETAIL_RADII:
         relief = torch.asinh((log_base - _box_mean(log_base, radius)) / code.scale)
         channels.append((code.gain * relief).clamp(-code.limit, code.limit))

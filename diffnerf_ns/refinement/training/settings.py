@@ -37,6 +37,8 @@ class Losses:
     """Largest weight of a noise level."""
     last_step_share: float = 0.3
     """Share of samples at the last noise level, where sampling starts."""
+    depth: float = 5.0
+    """Weight of the absolute error of log depth; the code compresses large errors, this counts them in full."""
     edge: float = 2.0
     """Weight of the slopes of log depth."""
     perceptual: float = 0.0

@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from diffnerf_ns.refinement.normalizer import ResidualCode
-from diffnerf_ns.refinement.training.losses import consistency_loss, edge_loss, snr_weight, v_loss
+from diffnerf_ns.refinement.training.losses import consistency_loss, edge_loss, snr_weight, v_loss, weighted_mean
 from diffnerf_ns.refinement.training.objectives import Objective, add_noise, make_task
 from diffnerf_ns.refinement.training.perceptual import perceptual_loss
 from diffnerf_ns.refinement.training.posed_views import PosedViews
@@ -44,10 +44,13 @@ def batch_losses(
     level_weight = snr_weight(noisy.signal[:, 0, 0].square(), settings.min_snr_gamma)
     losses = {"v": v_loss(predicted, noisy.target_v, batch.weight, level_weight)}
     losses["total"] = losses["v"]
-    if not (settings.edge or settings.consistency or features is not None):
+    if not (settings.depth or settings.edge or settings.consistency or features is not None):
         return losses
     depth = code.decode(noisy.clean_code(predicted).clamp(-code.limit, code.limit), task.base_z_m)
     log_depth, log_truth = torch.log(depth), torch.log(torch.where(batch.truth_z_m > 0, batch.truth_z_m, depth))
+    if settings.depth:
+        losses["depth"] = weighted_mean((log_depth - log_truth).abs(), batch.weight)
+        losses["total"] = losses["total"] + settings.depth * losses["depth"]
     if settings.edge:
         losses["edge"] = edge_loss(log_depth, log_truth, batch.weight)
         losses["total"] = losses["total"] + settings.edge * losses["edge"]
