@@ -11,20 +11,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 
 from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.refinement.refiner_config import RefinerConfig
 
 
-@dataclass
-class RefineCapture:
+@dataclass(kw_only=True)
+class RefineCapture(RefinerConfig):
     """Refine a capture's depth into a new capture that any tool can read: 16-bit depth and sigma beside the images."""
 
     capture: Annotated[Path, tyro.conf.Positional]
     """Capture to refine: a folder with a transforms.json."""
     out: Path
     """Folder for the new capture."""
-    model: str = "hole-filter"
-    """`hole-filter`, or the dotted path of a DepthRefiner."""
-    cache_dir: Path | None = None
-    """Folder for refined depth; None for $XDG_CACHE_HOME/diffnerf_ns, or ~/.cache/diffnerf_ns."""
 
 
 @dataclass
@@ -111,11 +108,11 @@ def _refine(options: RefineCapture) -> None:
 
     from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
     from diffnerf_ns.refinement.refined_capture import write_refined_capture
-    from diffnerf_ns.refinement.stage import RefinerNotFoundError, load_refiner
+    from diffnerf_ns.refinement.stage import load_refiner
 
     try:
-        refiner = load_refiner(options.model)
-    except RefinerNotFoundError as error:
+        refiner = load_refiner(options)
+    except ValueError as error:
         raise SystemExit(f"Error: {error}") from error
     cache = RefinementCache(options.cache_dir or default_cache_dir())
     console = Console()

@@ -24,21 +24,12 @@ from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
 from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset, no_depth_found
 from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSampler, RGBDPixelSamplerConfig
 
 NO_REFINER = "none"
-
-
-@dataclass
-class RefinerConfig:
-    """How the training split's sensor depth is refined before training."""
-
-    model: str = "hole-filter"
-    """`hole-filter` (classical, no weights), `none` (sensor depth as it is), or the dotted path of a DepthRefiner."""
-    cache_dir: Path | None = None
-    """Folder for refined depth; None for $XDG_CACHE_HOME/diffnerf_ns, or ~/.cache/diffnerf_ns."""
 
 
 @dataclass
@@ -61,7 +52,7 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     def check_capture(self) -> None:
         """Raises CaptureError if the capture cannot be trained on and evaluated. Writes nothing."""
         if self.refiner.model != NO_REFINER:
-            load_refiner(self.refiner.model)
+            load_refiner(self.refiner)
         if self.data is not None:
             self.dataparser.data = Path(self.data)
         dataparser = self.dataparser.setup()
@@ -140,7 +131,7 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         """Fills the cache (one process per machine does; the others wait) and lets the dataset read from it."""
         frames = stage_frames(self.train_dataparser_outputs)
         cache = RefinementCache(self.config.refiner.cache_dir or default_cache_dir())
-        refiner = load_refiner(self.config.refiner.model)
+        refiner = load_refiner(self.config.refiner)
         if self.local_rank != 0:
             _wait_for_others()
         console = CONSOLE if self.local_rank == 0 else Console(quiet=True)

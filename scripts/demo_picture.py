@@ -57,7 +57,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
     dataset = manager.eval_dataset
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     frames = [refiner_frame(frame) for frame in stage_frames(dataset._dataparser_outputs)]
-    refiner = load_refiner(manager.config.refiner.model)
+    refiner = load_refiner(manager.config.refiner)
     views = []
     for index, refined in zip(chosen, refiner.refine(frames, chosen), strict=True):
         item = dataset[index]

@@ -86,3 +86,19 @@ def kitchen_small() -> Path:
 def cache_dir(tmp_path: Path) -> Path:
     """A folder for refined depth that is no user's."""
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a diffusion refiner of a few channels, untrained."""
+    import torch
+
+    from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
+    from diffnerf_ns.refinement.unet import DepthRefinementUNet
+
+    torch.manual_seed(0)
+    unet = DepthRefinementUNet(block_out_channels=(8, 8), layers_per_block=1, full_resolution_channels=8)
+    torch.nn.init.normal_(unet.conv_out.weight, std=0.05)
+    folder = tmp_path_factory.mktemp("weights")
+    DepthRefinementPipeline(unet, default_scheduler()).save_pretrained(folder)
+    return folder

@@ -299,6 +299,37 @@ def test_it_loads_no_diffusion_library() -> None:
     assert "'diffnerf_ns.field" not in result.stdout
 
 
+BUILDS_A_MANAGER = """
+import sys
+from pathlib import Path
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig, RefinerConfig
+capture, cache_dir, weights, mode = sys.argv[1:]
+config = RefinedDepthDataManagerConfig(
+    data=Path(capture), train_num_rays_per_batch=64, refiner=RefinerConfig(weights, Path(cache_dir))
+)
+config.setup(device="cpu", test_mode=mode).next_train(0)
+print(*(name for name in ("diffusers", "open3d", "diffnerf_ns.refinement.unet") if name in sys.modules))
+"""
+
+
+def modules_of_refinement(capture: Path, cache_dir: Path, weights: Path, mode: str) -> list[str]:
+    """Those that a process has loaded which builds the data manager."""
+    arguments = [str(argument) for argument in (capture, cache_dir, weights, mode)]
+    command = [sys.executable, "-c", BUILDS_A_MANAGER, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
+    return result.stdout.splitlines()[-1].split()
+
+
+def test_the_diffusion_model_is_loaded_to_refine_and_for_nothing_else(
+    capture: Path, cache_dir: Path, tiny_weights: Path
+) -> None:
+    assert "diffnerf_ns.refinement.unet" in modules_of_refinement(capture, cache_dir, tiny_weights, "val")
+    assert len(list(RefinementCache(cache_dir).frame_files())) == 4
+    assert modules_of_refinement(capture, cache_dir, tiny_weights, "val") == []
+    for mode in ("test", "inference"):  # ns-eval, ns-viewer and ns-export; ns-render
+        assert modules_of_refinement(capture, cache_dir, tiny_weights, mode) == []
+
+
 def train_on_two_devices(rank: int, capture: Path, cache_dir: Path, folder: Path) -> None:
     torch.set_num_threads(1)  # the threads of the process that was forked are not here
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", world_size=2, rank=rank)

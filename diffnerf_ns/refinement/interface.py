@@ -70,6 +70,10 @@ class RefinedDepth:
             raise ValueError("sigma_z_m must be finite, and above 0 wherever there is depth")
 
 
+class RefinerNotFoundError(ValueError):
+    """The name of a refiner that leads to none."""
+
+
 class DepthRefiner(Protocol):
     """Turns sensor depth into refined depth with its uncertainty."""
 

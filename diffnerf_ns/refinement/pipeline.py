@@ -51,7 +51,7 @@ GPU_BYTES_PER_PIXEL = 4096
 GPU_MEMORY_SHARE = 0.5
 """Share of a GPU's free memory that may be taken."""
 
-CALLBACK_TENSORS = ("code", "depth_z_m")
+CALLBACK_TENSORS = ("code", "noisy_depth_z_m", "depth_z_m")
 """What `callback_on_step_end` may ask for."""
 
 Maps = npt.NDArray[np.float32] | Tensor
@@ -177,8 +177,8 @@ class DepthRefinementPipeline(DiffusionPipeline):
             output_type: "np" for arrays, "pt" for tensors.
             callback_on_step_end: called after each step with the pipeline, the step's number, its timestep and the
                 tensors asked for; may give back another `code`.
-            callback_on_step_end_tensor_inputs: which of "code" [N * ensemble_size, 1, h, w], padded, and "depth_z_m"
-                [N, H', W'], the depth that the step arrives at.
+            callback_on_step_end_tensor_inputs: which of "code" [N * ensemble_size, 1, h, w], padded; "depth_z_m"
+                [N, H', W'], the depth that the step arrives at; "noisy_depth_z_m", what it came from, first members.
         """
         # 1. Refuse what cannot be refined.
         self.check_inputs(
@@ -238,7 +238,10 @@ class DepthRefinementPipeline(DiffusionPipeline):
                 estimate = getattr(result, "pred_original_sample", result.prev_sample)
                 codes = estimate if last else result.prev_sample
                 if callback_on_step_end is not None:
-                    tensors = {"code": codes, "depth_z_m": self.decode(estimate, base)[0][:, : size[0], : size[1]]}
+                    noisy_depth, _ = self.decode(noisy[::ensemble_size], base)
+                    depth, _ = self.decode(estimate, base)
+                    shown = {"noisy_depth_z_m": noisy_depth, "depth_z_m": depth}
+                    tensors = {name: maps[:, : size[0], : size[1]] for name, maps in shown.items()} | {"code": codes}
                     asked = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                     codes = (callback_on_step_end(self, step, timestep, asked) or {}).get("code", codes)
                 progress.update()

@@ -23,7 +23,9 @@ from diffnerf_ns.captures.depth_resampling import resample_depth
 from diffnerf_ns.captures.image_files import read_image
 from diffnerf_ns.refinement.cache import Manifest, RefinementCache
 from diffnerf_ns.refinement.hole_filter import HoleFilter
-from diffnerf_ns.refinement.interface import DepthRefiner, RefinedDepth, RefinerFrame
+from diffnerf_ns.refinement.interface import DepthRefiner, RefinedDepth, RefinerFrame, RefinerNotFoundError
+from diffnerf_ns.refinement.refiner_config import RefinerConfig
+from diffnerf_ns.refinement.weights_folder import names_weights
 
 BATCH = 16
 """Frames handed to the refiner at a time; between batches, what another process finished is skipped."""
@@ -68,25 +70,29 @@ class StageResult:
     """One line for people."""
 
 
-class RefinerNotFoundError(ValueError):
-    """The name of a refiner that leads to none."""
-
-
-def load_refiner(model: str) -> DepthRefiner:
-    """The refiner of that name.
+def load_refiner(config: RefinerConfig | str) -> DepthRefiner:
+    """The refiner with these settings.
 
     Args:
-        model: "hole-filter", or the dotted path of a `DepthRefiner` class or factory without arguments.
+        config: settings, or only their `model`: "hole-filter"; "shipped", a folder or a hub id with weights of the
+            diffusion model; or the dotted path of a `DepthRefiner` class or factory without arguments.
     """
+    if isinstance(config, str):
+        config = RefinerConfig(config)
+    model = config.model
     if model == "hole-filter":
         return HoleFilter()
+    if names_weights(model):
+        from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner
+
+        return DiffusionRefiner(config)
     module_name, _, attribute = model.replace(":", ".").rpartition(".")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise RefinerNotFoundError(
-            f"refiner model {model!r} cannot be loaded ({error}): give hole-filter, none, or the dotted path of a "
-            "DepthRefiner, e.g. my_package.my_module.MyRefiner"
+            f"refiner model {model!r} cannot be loaded ({error}): give hole-filter, shipped, none, a folder or hub id "
+            "with weights, or the dotted path of a DepthRefiner, e.g. my_package.my_module.MyRefiner"
         ) from error
     refiner = factory()
     if lacking := [name for name in ("fingerprint", "context", "refine") if not callable(getattr(refiner, name, None))]:
@@ -117,6 +123,8 @@ def refine_frames(
     with _pool() as pool:
         infos = dict(zip(keys, pool.map(cache.read_info, keys), strict=True))
     todo = [index for index, key in enumerate(keys) if infos[key] is None]
+    # frames that look at the same others come one after another, so that what these say is worked out once
+    todo.sort(key=lambda index: sorted((index, *refiner.context(refiner_frames, index))))
     refined_count = 0
     with _progress(console, disable=not todo) as progress:
         task = progress.add_task("Refining depth", total=len(todo), rate="")
@@ -170,9 +178,9 @@ def frame_keys(
     fingerprint = refiner.fingerprint()
     keys = []
     for index, frame in enumerate(frames):
-        seen = []
+        seen, world_to_camera = [], np.linalg.inv(frame.camera_to_world)
         for other in refiner.context(refiner_frames, index):
-            relative = np.linalg.inv(frame.camera_to_world) @ frames[other].camera_to_world
+            relative = world_to_camera @ frames[other].camera_to_world
             seen += [contents[other], (np.round(relative, POSE_DECIMALS) + 0.0).tobytes()]
         keys.append(content_hash(fingerprint, contents[index], *seen))
     return keys

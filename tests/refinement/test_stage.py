@@ -325,7 +325,7 @@ def test_refiners_are_found_by_name_and_by_dotted_path() -> None:
 
 @pytest.mark.parametrize("model", ["nothing", "no.such.Module", "diffnerf_ns.refinement.hole_filter.Nobody", "", "."])
 def test_a_refiner_that_does_not_exist_is_named_with_the_choices(model: str) -> None:
-    with pytest.raises(RefinerNotFoundError, match="give hole-filter, none, or the dotted path"):
+    with pytest.raises(RefinerNotFoundError, match="give hole-filter, shipped, none, a folder or hub id"):
         load_refiner(model)
 
 
