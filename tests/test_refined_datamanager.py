@@ -299,35 +299,30 @@ def test_it_loads_no_diffusion_library() -> None:
     assert "'diffnerf_ns.field" not in result.stdout
 
 
-BUILDS_A_MANAGER = """
+BUILDS_MANAGERS = """
 import sys
 from pathlib import Path
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig, RefinerConfig
-capture, cache_dir, weights, mode = sys.argv[1:]
-config = RefinedDepthDataManagerConfig(
-    data=Path(capture), train_num_rays_per_batch=64, refiner=RefinerConfig(weights, Path(cache_dir))
-)
-config.setup(device="cpu", test_mode=mode).next_train(0)
-print(*(name for name in ("diffusers", "open3d", "diffnerf_ns.refinement.unet") if name in sys.modules))
+capture, cache_dir, weights = sys.argv[1:]
+for mode in ("val", "test", "inference"):
+    config = RefinedDepthDataManagerConfig(
+        data=Path(capture), train_num_rays_per_batch=64, refiner=RefinerConfig(weights, Path(cache_dir), device="cpu")
+    )
+    config.setup(device="cpu", test_mode=mode)
+    print("LOADED", *(name for name in ("diffusers", "open3d", "diffnerf_ns.refinement.unet") if name in sys.modules))
 """
 
 
-def modules_of_refinement(capture: Path, cache_dir: Path, weights: Path, mode: str) -> list[str]:
-    """Those that a process has loaded which builds the data manager."""
-    arguments = [str(argument) for argument in (capture, cache_dir, weights, mode)]
-    command = [sys.executable, "-c", BUILDS_A_MANAGER, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
-    return result.stdout.splitlines()[-1].split()
-
-
-def test_the_diffusion_model_is_loaded_to_refine_and_for_nothing_else(
-    capture: Path, cache_dir: Path, tiny_weights: Path
+def test_the_diffusion_model_is_not_even_imported_where_nothing_is_to_be_refined(
+    manage: Callable, capture: Path, cache_dir: Path, tiny_weights: Path
 ) -> None:
-    assert "diffnerf_ns.refinement.unet" in modules_of_refinement(capture, cache_dir, tiny_weights, "val")
+    """Neither in training with a filled cache, nor in ns-eval, ns-viewer and ns-export (test), nor ns-render."""
+    manage(model=str(tiny_weights))
     assert len(list(RefinementCache(cache_dir).frame_files())) == 4
-    assert modules_of_refinement(capture, cache_dir, tiny_weights, "val") == []
-    for mode in ("test", "inference"):  # ns-eval, ns-viewer and ns-export; ns-render
-        assert modules_of_refinement(capture, cache_dir, tiny_weights, mode) == []
+    command = [sys.executable, "-c", BUILDS_MANAGERS, str(capture), str(cache_dir), str(tiny_weights)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert "4 frames (0 now, 4 from the cache)" in result.stdout
+    assert [line for line in result.stdout.splitlines() if line.startswith("LOADED")] == ["LOADED"] * 3
 
 
 def train_on_two_devices(rank: int, capture: Path, cache_dir: Path, folder: Path) -> None:

@@ -151,11 +151,17 @@ class DiffusionRefiner:
 
     def _loaded(self) -> DepthRefinementPipeline:
         if self._pipeline is None:
+            from diffusers.utils import logging
+
             from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 
-            pipeline = DepthRefinementPipeline.from_pretrained(self.folder, torch_dtype=fastest_dtype(self.device))
+            logging.disable_progress_bar()  # two files are no reason for one
+            pipeline = DepthRefinementPipeline.from_pretrained(self.folder)
+            logging.enable_progress_bar()
             pipeline.set_progress_bar_config(disable=True)
-            pipeline.unet.to(memory_format=torch.channels_last)
+            # not ModelMixin.to, which warns of layers to be kept in float32 even where there are none
+            torch.nn.Module.to(pipeline.unet, fastest_dtype(self.device))
+            torch.nn.Module.to(pipeline.unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             self._pipeline = pipeline.to(self.device)
         assert self._pipeline is not None
         return self._pipeline
