@@ -40,8 +40,11 @@ class FusedViews:
         self._poses = _stacked([frame.camera_to_world for frame in members], device)
         self._depth_z_m = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
-        for depth_z_m, intrinsics, pose in zip(self._depth_z_m, self._intrinsics, self._poses, strict=True):
-            self._fusion.add(depth_z_m, intrinsics, pose)
+        views = list(zip(self._depth_z_m, self._intrinsics, self._poses, strict=True))
+        for view in views:
+            self._fusion.reserve(*view)
+        for view in views:
+            self._fusion.add(*view)
 
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""

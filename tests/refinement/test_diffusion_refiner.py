@@ -16,11 +16,13 @@ from rich.console import Console
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner, fastest_dtype
+from diffnerf_ns.refinement.fused_views import FusedViews
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame, RefinerNotFoundError
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
 from diffnerf_ns.refinement.view_blocks import LARGEST_BLOCK, LARGEST_CORE, view_blocks
+from diffnerf_ns.refinement.view_evidence import evidence_from_views
 
 
 def posed_frame(index: int, width: int = 24, height: int = 18) -> RefinerFrame:
@@ -84,6 +86,19 @@ def test_holes_that_other_views_see_are_known(tiny_weights: Path, tmp_path: Path
     assert (evidence["support"][0].numpy()[hole] >= 2).mean() > 0.5
     np.testing.assert_allclose(np.median(evidence["fused_z_m"][0].numpy()[hole]), 2.0, atol=0.02)
     assert refiner(tmp_path, multiview=False)._input(frames, 1).evidence == {}
+
+
+def test_stage_1_and_training_see_the_same_evidence() -> None:
+    frames = [posed_frame(index) for index in range(4)]
+    depth_z_m = np.stack([frame.read_depth_z_m() for frame in frames])
+    intrinsics, poses = (
+        np.stack([getattr(frame, name) for frame in frames]) for name in ("intrinsics", "camera_to_world")
+    )
+    expected = evidence_from_views(*(torch.from_numpy(array) for array in (depth_z_m, intrinsics, poses)))
+    fused = FusedViews(frames, view_blocks(poses)[0], torch.device("cpu"))
+    for index in range(4):
+        for name, maps in vars(fused.evidence(index)).items():
+            torch.testing.assert_close(maps[0], getattr(expected, name)[index])
 
 
 def test_the_steps_lead_from_noise_to_the_result(tiny_weights: Path) -> None:
