@@ -20,10 +20,22 @@ SURFACE_RADIUS = 2
 """Neighbourhood, in pixels to each side, whose nearest and farthest depth the model is shown: the surfaces that meet at
 an edge."""
 
+NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+"""Steps (down, right) to the eight pixels around one."""
+
 REFERENCE_Z_M = 2.0
 """Depth whose logarithm is 0 to the model, metres."""
 
-CONDITION_CHANNELS = 12 + len(DETAIL_RADII)
+CANDIDATE_REACHES = (1, 3, 9)
+"""Distances, in pixels along rows, columns and diagonals, of the first guesses that a pixel may take over."""
+
+CONTEXT_CHANNELS = 12 + len(DETAIL_RADII)
+"""Channels of `condition_channels` that describe a pixel."""
+
+CANDIDATE_CHANNELS = 2 + 8 * len(CANDIDATE_REACHES)
+"""Channels of `condition_channels` that hold codes of depths which the pixel may have: the last ones."""
+
+CONDITION_CHANNELS = CONTEXT_CHANNELS + CANDIDATE_CHANNELS
 """Channels of `condition_channels`."""
 
 
@@ -74,7 +86,7 @@ def fill_missing(depth_z_m: Tensor) -> Tensor:
     distance = (row - rows).square() + (column - columns).square()
     step = 2 ** max(0, (max(height, width) - 1).bit_length() - 1)
     while step >= 1:
-        for down, right in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
+        for down, right in NEIGHBOURS:
             shift = (down * step, right * step)
             candidate_row, candidate_column, candidate = (_shifted(values, shift) for values in (row, column, filled))
             candidate_distance = (candidate_row - rows).square() + (candidate_column - columns).square()
@@ -114,9 +126,10 @@ def condition_channels(
     nothing = torch.zeros_like(sensor_z_m)
     valid = (sensor_z_m > 0).to(base_z_m.dtype)
     log_base = torch.log(base_z_m)
+    sensor_code = code.encode(fill_missing(sensor_z_m), base_z_m)
     channels = [
         log_base - math.log(REFERENCE_Z_M),
-        code.encode(fill_missing(sensor_z_m), base_z_m),
+        sensor_code,
         valid,
         _box_mean(valid, 8),
         nothing if fused_z_m is None else (fused_z_m > 0).to(base_z_m.dtype),
@@ -130,7 +143,23 @@ def condition_channels(
     for radius in DETAIL_RADII:
         relief = torch.asinh((log_base - _box_mean(log_base, radius)) / code.scale)
         channels.append((code.gain * relief).clamp(-code.limit, code.limit))
+    channels += [nothing, sensor_code, *_neighbour_codes(code, log_base)]
     return torch.cat([2.0 * image - 1.0, torch.stack(channels, dim=1)], dim=1)
+
+
+def _neighbour_codes(code: ResidualCode, log_base: Tensor) -> list[Tensor]:
+    """Codes [N, H, W] of the first guesses around each pixel, relative to its own; its own beyond the border."""
+    reach = max(CANDIDATE_REACHES)
+    padded = F.pad(log_base[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    height, width = log_base.shape[-2:]
+    codes = []
+    for distance in CANDIDATE_REACHES:
+        for down, right in NEIGHBOURS:
+            row, column = reach + down * distance, reach + right * distance
+            shifted = padded[:, row : row + height, column : column + width]
+            relative = torch.asinh((shifted - log_base) / code.scale)
+            codes.append((code.gain * relative).clamp(-code.limit, code.limit))
+    return codes
 
 
 def _box_mean(values: Tensor, radius: int) -> Tensor:

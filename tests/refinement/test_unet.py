@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffnerf_ns.refinement.normalizer import CONDITION_CHANNELS
+from diffnerf_ns.refinement.normalizer import CANDIDATE_CHANNELS, CONDITION_CHANNELS
 from diffnerf_ns.refinement.unet import DepthRefinementUNet
 
 
@@ -23,10 +23,24 @@ def inputs(height: int = 12, width: int = 16) -> tuple[torch.Tensor, torch.Tenso
     return noisy, torch.tensor([10, 900]), conditions
 
 
-def test_untrained_it_predicts_0_at_every_pixel() -> None:
-    predicted = tiny_unet()(*inputs())
-    assert predicted.shape == (2, 1, 12, 16)
-    assert (predicted == 0).all()
+def test_untrained_it_keeps_to_the_first_guess() -> None:
+    noisy, _, conditions = inputs()
+    conditions[:, -CANDIDATE_CHANNELS:] = 0.0
+    at_last_step = tiny_unet()(noisy, torch.tensor(999), conditions)
+    assert at_last_step.shape == (2, 1, 12, 16)
+    torch.testing.assert_close(at_last_step, torch.zeros_like(noisy))
+
+
+def test_a_chosen_candidate_becomes_the_clean_code() -> None:
+    unet = tiny_unet()
+    noisy, _, conditions = inputs()
+    with torch.no_grad():
+        unet.conv_out.bias[1 + 5] = 100.0
+    chosen = conditions[:, -CANDIDATE_CHANNELS + 5][:, None]
+    torch.testing.assert_close(unet(noisy, torch.tensor(999), conditions), -chosen)
+    power = unet.signal_power[400]
+    expected_v = (power.sqrt() * noisy - chosen) / (1 - power).sqrt()
+    torch.testing.assert_close(unet(noisy, torch.tensor(400), conditions), expected_v)
 
 
 def test_sizes_that_are_no_multiples_are_refused_with_the_multiple() -> None:
