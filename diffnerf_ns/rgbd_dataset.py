@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.scene_box import SceneBox
@@ -36,6 +37,9 @@ BOX_MARGIN = 0.05
 
 BOX_MARGIN_M = 0.1
 """Smallest margin on each side, metres."""
+
+DEPTH_RAY_FRAMES = 200
+"""Frames whose depth stands for all as rays through the whole scene."""
 
 
 class RGBDDataset(InputDataset):
@@ -114,6 +118,22 @@ class RGBDDataset(InputDataset):
         depth_z_m = self.sensor_depth_z_m(index)
         return depth_z_m, sensor_sigma_z_m(depth_z_m)
 
+    def depth_rays(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """About `count` rays with known depth, spread evenly over frames and pixels; poses are the capture's.
+
+        Origins and unit directions [n, 3]; depth along the ray and its standard deviation [n, 1]; scene units.
+        """
+        frames = _evenly(len(self.depth_files), DEPTH_RAY_FRAMES)
+        if not frames:
+            return torch.empty(0, 3), torch.empty(0, 3), torch.empty(0, 1), torch.empty(0, 1)
+        pixels = torch.cat(
+            [self._sample_pixels(frame, count / len(frames), *self.depth_and_sigma(frame)) for frame in frames]
+        )
+        rays = self._rays(pixels)
+        depth_and_sigma = scene_from_metres(pixels[:, 3:].float(), self.scene_units_per_metre)
+        depth_ray, sigma_ray = ray_length_from_z(depth_and_sigma, rays.metadata["directions_norm"]).split(1, dim=-1)
+        return rays.origins, rays.directions, depth_ray, sigma_ray
+
     def _normals(self, index: int, depth_z: Tensor) -> Tensor:
         """Unit normals [height, width, 3] along the scene's axes; 0 where depth does not show a surface."""
         rays = self.cameras.generate_rays(camera_indices=index)
@@ -136,9 +156,11 @@ class RGBDDataset(InputDataset):
         Reads sensor depth whether or not refined depth is used, so that all commands see the same box. Files that are
         gone are passed over: rendering a trained scene needs no depth.
         """
-        count = len(self.depth_files)
-        indices = np.unique(np.linspace(0, count - 1, min(count, BOX_FRAMES)).round().astype(int))
-        samples = [self._sample_depth(int(index)) for index in indices if self.depth_files[index].is_file()]
+        samples = [
+            self._sample_pixels(frame, BOX_PIXELS_PER_FRAME, self.sensor_depth_z_m(frame))
+            for frame in _evenly(len(self.depth_files), BOX_FRAMES)
+            if self.depth_files[frame].is_file()
+        ]
         if not sum(map(len, samples)):
             return self.scene_box
         cloud = self._unproject(torch.cat(samples))
@@ -150,23 +172,35 @@ class RGBDDataset(InputDataset):
         margin = (BOX_MARGIN * (highest - lowest)).clamp(min=BOX_MARGIN_M * self.scene_units_per_metre)
         return SceneBox(aabb=torch.stack([lowest - margin, highest + margin]))
 
-    def _sample_depth(self, index: int) -> Tensor:
-        """A regular sample of the measured pixels of one frame [n, 4]: frame, row and column in the camera, metres."""
-        depth_z_m = self.sensor_depth_z_m(index)
+    def _sample_pixels(self, index: int, count: float, depth_z_m: npt.NDArray, *others: npt.NDArray) -> Tensor:
+        """A regular sample of about `count` of the pixels of one frame, those with depth.
+
+        [n, 4 + others]: frame, row and column in the camera, depth, and what `others` [height, width] hold there.
+        """
         height, width = depth_z_m.shape
-        step = max(1, round((height * width / BOX_PIXELS_PER_FRAME) ** 0.5))
+        step = max(1, round((height * width / count) ** 0.5))
         grid = np.s_[step // 2 :: step, step // 2 :: step]
         row, column = np.nonzero(depth_z_m[grid])
         camera_row = (row * step + step // 2 + 0.5) * int(self.cameras.height[index].item()) / height
         camera_column = (column * step + step // 2 + 0.5) * int(self.cameras.width[index].item()) / width
-        values = (np.full(len(row), index), camera_row, camera_column, depth_z_m[grid][row, column])
-        return torch.from_numpy(np.stack(values, axis=1))
+        values = [image[grid][row, column] for image in (depth_z_m, *others)]
+        return torch.from_numpy(np.stack([np.full(len(row), index), camera_row, camera_column, *values], axis=1))
 
     def _unproject(self, samples: Tensor) -> Tensor:
-        """Samples [n, 4] as points [n, 3] in scene units, along the cameras' own rays: lens distortion counts."""
-        rays = self.cameras.generate_rays(camera_indices=samples[:, :1].long(), coords=samples[:, 1:3].float())
+        """Samples [n, 4] as points [n, 3] in scene units."""
+        rays = self._rays(samples)
         depth_z = scene_from_metres(samples[:, 3:].float(), self.scene_units_per_metre)
         return rays.origins + rays.directions * ray_length_from_z(depth_z, rays.metadata["directions_norm"])
+
+    def _rays(self, samples: Tensor) -> RayBundle:
+        """The cameras' own rays through sampled pixels [n, 3+]: lens distortion counts."""
+        return self.cameras.generate_rays(camera_indices=samples[:, :1].long(), coords=samples[:, 1:3].float())
+
+
+def _evenly(available: int, wanted: int) -> list[int]:
+    """At most `wanted` of `available` indices, first and last among them."""
+    count = min(available, wanted)
+    return np.linspace(0, available - 1, count).round().astype(int).tolist()
 
 
 def no_depth_found(outputs: DataparserOutputs) -> CaptureError:

@@ -24,6 +24,7 @@ DATA = "--pipeline.datamanager."
 NO_DEPTH = [
     *("diffnerf-raw", f"{MODEL}depth-loss-mult", "0", f"{MODEL}free-space-loss-mult", "0"),
     *(f"{MODEL}samples-in-band", "0", f"{MODEL}samples-in-free-space", "0", f"{MODEL}samples-from-grid", "24"),
+    *(f"{MODEL}free-space-rays", "0"),
 ]
 NO_POSES = [f"{MODEL}camera-optimizer.mode", "off"]
 PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
@@ -33,6 +34,7 @@ VARIANTS: dict[str, list[str]] = {
     "sensor depth": ["diffnerf-raw"],
     "no pose refinement": ["diffnerf", *NO_POSES],
     "poses after 100 steps": ["diffnerf", "--optimizers.camera-opt.scheduler.delay-steps", "100"],
+    "free space unknown": ["diffnerf", f"{MODEL}free-space-rays", "0"],
     "no depth": NO_DEPTH,
     "no depth, no pose refinement": [*NO_DEPTH, *NO_POSES],
     "L1": ["diffnerf", f"{MODEL}depth-loss-type", "l1"],

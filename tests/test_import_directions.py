@@ -55,7 +55,11 @@ ROOMS = (
     # level 0: pure
     *(
         Room(prefix, PURE, ARRAYS)
-        for prefix in (*PURE, f"{FIELD}.depth_losses", f"{FIELD}.surface_losses", f"{REFINEMENT}.normalizer")
+        for prefix in (
+            *PURE,
+            *(f"{FIELD}.{name}" for name in ("depth_losses", "free_space", "surface_losses")),
+            f"{REFINEMENT}.normalizer",
+        )
     ),
     # level 1: files
     Room(CAPTURES, (*PURE, CAPTURES), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),

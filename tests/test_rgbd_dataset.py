@@ -150,6 +150,43 @@ def world_points(dataset: RGBDDataset, index: int) -> torch.Tensor:
     return points[depth[..., 0] > 0]
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_depth_rays_end_where_the_cameras_saw_the_surface(make_capture: Callable, scaled: bool) -> None:
+    outputs = outputs_of(make_capture(width=64), auto_scale_poses=scaled)
+    origins, directions, depth_ray, sigma_ray = RGBDDataset(outputs).depth_rays(3000)
+    assert len(origins) == pytest.approx(3000, rel=0.1)
+    torch.testing.assert_close(directions.norm(dim=-1), torch.ones(len(directions)))
+    pose, scale = outputs.cameras.camera_to_worlds[0], outputs.dataparser_scale
+    first = (origins == pose[:, 3]).all(dim=-1)
+    assert first.sum() == pytest.approx(750, rel=0.1)
+    points = origins + directions * depth_ray
+    depth_z = (points[first] - pose[:, 3]) @ -pose[:, 2] / scale
+    near_surface = ((depth_z - 2.0).abs() < 0.03) | ((depth_z - 1.2).abs() < 0.03)
+    assert near_surface.all()
+    sigma_z_m = sigma_ray[first, 0] / depth_ray[first, 0] * depth_z
+    np.testing.assert_allclose(sigma_z_m.numpy(), sensor_sigma_z_m(depth_z.numpy()), rtol=1e-4)
+
+
+def test_depth_rays_take_refined_depth_and_pass_over_holes(capture: Path) -> None:
+    dataset = RGBDDataset(outputs_of(capture))
+    depth = np.full((12, 16), 3.0, np.float32)
+    depth[:6] = 0.0
+    dataset.refined_depth = lambda index: (depth, np.full_like(depth, 0.5))
+    origins, _, depth_ray, sigma_ray = dataset.depth_rays(10**6)
+    assert len(origins) == len(dataset) * 6 * 16
+    torch.testing.assert_close(sigma_ray, depth_ray / 6)
+
+
+def test_depth_rays_of_a_long_capture_come_from_views_spread_over_it(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffnerf_ns.rgbd_dataset.DEPTH_RAY_FRAMES", 2)
+    dataset = RGBDDataset(outputs_of(capture))
+    origins = dataset.depth_rays(100)[0]
+    ends = dataset.cameras.camera_to_worlds[[0, -1], :, 3]
+    assert torch.equal(origins.unique(dim=0), ends.unique(dim=0))
+
+
 @pytest.mark.parametrize("settings", [{}, {"auto_scale_poses": True}, {"scale_factor": 3.0}])
 @pytest.mark.parametrize("k1", [0.0, -0.2])
 def test_the_scene_box_encloses_cameras_and_what_they_saw(

@@ -12,6 +12,10 @@ from diffnerf_ns.field.volume_rendering import midpoints, render_weights, sample
 OPTICAL_DEPTH_OF_A_STEP = 1.0
 """Most that one look-up takes of a ray: cells are coarser than surfaces, which may lie behind a cell's first part."""
 
+EMPTY_OPTICAL_DEPTH = 0.05
+"""A density that takes less of a ray across a cell's diagonal counts as none: untrained fields are thin fog everywhere,
+which would cover up what is known to be free."""
+
 
 def spread(weights: Tensor) -> Tensor:
     """Weights [N, S] widened to their neighbours, so that a surface between two look-ups is not passed over."""
@@ -39,6 +43,7 @@ class DensityGrid(nn.Module):
         self.register_buffer("aabb", aabb.clone())
         diagonal = float((aabb[1] - aabb[0]).norm())
         self.register_buffer("density", torch.full((resolution**3,), 1.0 / diagonal))
+        self.smallest_density = EMPTY_OPTICAL_DEPTH * resolution / diagonal
 
     def cell_index(self, positions: Tensor) -> Tensor:
         """Flat cell index of positions [..., 3] in scene units; positions outside fall into the nearest cell."""
@@ -57,9 +62,17 @@ class DensityGrid(nn.Module):
         return sample_from_histogram(edges, spread(weights) + 0.01 / steps, count, jitter)
 
     @torch.no_grad()
+    def clear(self, cells: Tensor) -> None:
+        """Nothing is expected in `cells` (a mask [resolution^3]) until the field shows something there."""
+        self.density[cells] = 0.0
+
+    @torch.no_grad()
     def observe(self, positions: Tensor, densities: Tensor) -> None:
         """Raise cells to the densities [N] that the field had at positions [N, 3]."""
-        self.density.scatter_reduce_(0, self.cell_index(positions), densities, reduce="amax")
+        self.density.scatter_reduce_(0, self.cell_index(positions), self._without_fog(densities), reduce="amax")
+
+    def _without_fog(self, densities: Tensor) -> Tensor:
+        return torch.where(densities < self.smallest_density, 0.0, densities)
 
     @torch.no_grad()
     def update(self, density_fn: Callable[[Tensor], Tensor], fraction: float, decay: float) -> None:
@@ -71,4 +84,5 @@ class DensityGrid(nn.Module):
         corner = torch.cat([corner, (cells % self.resolution)[:, None]], dim=-1)
         unit = (corner + torch.rand(corner.shape, device=device)) / self.resolution
         positions = self.aabb[0] + unit * (self.aabb[1] - self.aabb[0])
-        self.density[cells] = torch.maximum(self.density[cells] * decay, density_fn(positions))
+        seen = self._without_fog(density_fn(positions))
+        self.density[cells] = torch.maximum(self.density[cells] * decay, seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -15,8 +15,18 @@ from diffnerf_ns.field.density_grid import DensityGrid, spread
 from diffnerf_ns.field.depth_guided_sampler import SampleShares, training_edges
 from diffnerf_ns.field.depth_supervised_model import DepthSupervisedModel, DepthSupervisedModelConfig
 from diffnerf_ns.field.diffnerf_field import DiffnerfField
+from diffnerf_ns.field.free_space import free_cells
 from diffnerf_ns.field.hash_grid import HashGridBackend
 from diffnerf_ns.field.volume_rendering import render_weights, sample_from_histogram, sample_positions
+
+
+@runtime_checkable
+class KnowsDepthRays(Protocol):
+    """A training dataset that can say how far some of its rays go."""
+
+    def depth_rays(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Origins and unit directions [n, 3]; depth along the ray and its standard deviation [n, 1]; scene units."""
+        ...
 
 
 @dataclass
@@ -63,6 +73,8 @@ class DiffnerfModelConfig(DepthSupervisedModelConfig):
 
     density_grid_resolution: int = 96
     """Cells of the density grid along each axis."""
+    free_space_rays: int = 200_000
+    """Training rays with depth that carve free space out of the density grid before the first step; 0 for none."""
     density_grid_every: int = 16
     """Training steps between updates of the density grid."""
     density_grid_fraction: float = 0.125
@@ -105,14 +117,32 @@ class DiffnerfModel(DepthSupervisedModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Keep the density grid abreast of the field."""
+        """Start the density grid from what depth shows to be free, then keep it abreast of the field."""
+        pipeline = training_callback_attributes.pipeline
+        dataset = getattr(getattr(pipeline, "datamanager", None), "train_dataset", None)
         return [
+            TrainingCallback(
+                where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
+                iters=(0,),
+                func=lambda step: self.clear_free_space(dataset),
+            ),
             TrainingCallback(
                 where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
                 update_every_num_iters=self.config.density_grid_every,
                 func=lambda step: self.update_density_grid(),
-            )
+            ),
         ]
+
+    @torch.no_grad()
+    def clear_free_space(self, dataset: object) -> None:
+        """Let the density grid expect nothing where the training views look through, if the dataset knows depth."""
+        if self.config.free_space_rays == 0 or not isinstance(dataset, KnowsDepthRays):
+            return
+        grid = self.density_grid
+        origins, directions, depth_ray, sigma_ray = (
+            tensor.to(self.device) for tensor in dataset.depth_rays(self.config.free_space_rays)
+        )
+        grid.clear(free_cells(origins, directions, depth_ray, sigma_ray, grid.aabb, grid.resolution))
 
     @torch.no_grad()
     def update_density_grid(self) -> None:

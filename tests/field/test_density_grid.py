@@ -42,6 +42,28 @@ def test_observed_matter_is_remembered_and_never_lowered_by_observation():
     assert grid.density[grid.cell_index(point)].item() == 50.0
 
 
+def test_cleared_cells_get_next_to_no_samples_until_matter_is_observed():
+    grid = DensityGrid(BOX, 16).eval()
+    x = torch.arange(16)[:, None, None].expand(16, 16, 16)
+    grid.clear((x < 12).reshape(-1))
+    lengths = grid.propose(*_along_x(1), steps=64, count=50)
+    assert (lengths < 1.4).float().mean() < 0.2
+    grid.observe(torch.tensor([[-0.5, 0.1, 0.1]]), torch.tensor([100.0]))
+    lengths = grid.propose(*_along_x(1), steps=64, count=50)
+    assert ((lengths > 0.35) & (lengths < 0.65)).float().mean() > 0.9
+
+
+def test_fog_of_an_untrained_field_does_not_fill_what_is_free():
+    grid = DensityGrid(BOX, 16)
+    grid.clear(torch.ones(16**3, dtype=torch.bool))
+    centres = torch.rand(500, 3) * 2 - 1
+    grid.observe(centres, torch.full((500,), 0.9 * grid.smallest_density))
+    grid.update(lambda positions: torch.full((len(positions),), 0.9 * grid.smallest_density), fraction=1.0, decay=0.9)
+    assert grid.density.max() == 0.0
+    grid.observe(centres, torch.full((500,), 1.1 * grid.smallest_density))
+    assert (grid.density[grid.cell_index(centres)] > 0).all()
+
+
 def test_matter_that_went_away_fades():
     torch.manual_seed(0)
     grid = DensityGrid(BOX, 8)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 
 from diffnerf_ns.field.depth_calibration import DepthCalibrationConfig
 from diffnerf_ns.field.diffnerf_model import DiffnerfModel, DiffnerfModelConfig
@@ -212,6 +215,41 @@ def test_exposure_and_depth_calibration_are_learnt_and_evaluation_does_without_t
             for parameter in module.parameters():
                 parameter += torch.rand_like(parameter)
         torch.testing.assert_close(model(rays)["rgb"], evaluated)
+
+
+class _LooksAtTheWall:
+    """A dataset of one view."""
+
+    def depth_rays(self, count: int) -> tuple[torch.Tensor, ...]:
+        rays, _ = _rays(count)
+        norm = rays.metadata["directions_norm"]
+        return rays.origins, rays.directions, rays.metadata["depth_z"] * norm, rays.metadata["depth_sigma"] * norm
+
+
+def _start_training(model: DiffnerfModel, dataset: object, step: int) -> None:
+    pipeline = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
+    model.update_density_grid = lambda: None
+    for callback in model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, None)):
+        callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+
+
+def test_training_starts_without_samples_in_the_space_that_views_look_through():
+    torch.manual_seed(0)
+    model = _model(free_space_rays=5000)
+    _start_training(model, _LooksAtTheWall(), step=0)
+    grid = model.density_grid
+    points = torch.tensor([[0.0, 0.0, -0.5], [0.0, 0.0, -1.4], [0.0, 0.0, -2.0], [1.5, 0.0, -1.0]])
+    assert (grid.density[grid.cell_index(points)] > 0).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("rays", "dataset", "step"), [(5000, _LooksAtTheWall(), 1), (5000, object(), 0), (0, _LooksAtTheWall(), 0)]
+)
+def test_a_resumed_training_and_a_dataset_without_depth_leave_the_density_grid_as_it_is(rays, dataset, step):
+    model = _model(free_space_rays=rays)
+    before = model.density_grid.density.clone()
+    _start_training(model, dataset, step)
+    assert torch.equal(model.density_grid.density, before)
 
 
 def test_emptiness_can_be_revised():
