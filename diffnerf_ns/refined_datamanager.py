@@ -16,12 +16,15 @@ from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
+from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
@@ -115,6 +118,13 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of evaluation rays, which know their pixels' sensor depth and sigma."""
         return _with_depth(*super().next_eval(step))
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Shows sensor depth, refined depth and sigma of a few frames as training starts; one process does."""
+        shows = self.train_dataset.depth_files and comms.is_main_process()
+        return [show_depth_at_start(self.train_dataset)] if shows else []
 
     def _get_pixel_sampler(self, dataset: RGBDDataset, num_rays_per_batch: int) -> PixelSampler:
         sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)

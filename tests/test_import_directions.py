@@ -49,7 +49,8 @@ STAGE = f"{REFINEMENT}.stage"
 TRAINING = f"{REFINEMENT}.training"
 BASELINES = "diffnerf_ns.evaluation.depth_baselines"
 REPORT = "diffnerf_ns.evaluation.refinement_report"
-DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS)
+PICTURES = "diffnerf_ns.depth_pictures"
+DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS, PICTURES)
 
 ROOMS = (
     # level 0: pure
