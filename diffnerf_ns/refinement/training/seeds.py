@@ -17,6 +17,7 @@ class Stream(IntEnum):
     SAMPLES = 4
     NOISE = 5
     VALIDATION = 6
+    CALIBRATION = 7
 
 
 def numpy_generator(stream: Stream, *keys: int) -> np.random.Generator:

@@ -64,14 +64,7 @@ def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int, 
     sensed = _sensed(clip, sensors, draw, generator)
     image = degrade_colour(clip.rgb.permute(0, 3, 1, 2) / 255.0, generator)
     intrinsics = clip.intrinsics.expand(len(truth), 3, 3)
-    drift = float(draw.uniform())
-    drifted = pose_drift(
-        clip.camera_to_world.cpu(),
-        drift * sensors.drift_m,
-        drift * sensors.drift_degrees,
-        torch_generator("cpu", Stream.SENSOR, seed, number, 1),
-        DRIFT_PERIOD,
-    ).to(truth.device)
+    drifted = drifted_poses(clip, sensors, float(draw.uniform()), seed, number)
     poses = drifted if fused else None
     return with_evidence(image, sensed, truth, (truth > 0).float(), intrinsics, clip.camera_to_world, poses)
 
@@ -116,7 +109,43 @@ def _sensed(clip: CleanClip, sensors: SensorMixture, draw: np.random.Generator, 
         raise ValueError(f"the sensor model {HELD_OUT_SENSOR} is kept for testing: training may not draw it")
     if kind == "none":
         return clip.depth_z_m.clone()
-    strength = float(draw.uniform(*sensors.strength))
+    return measured(clip, kind, float(draw.uniform(*sensors.strength)), sensors, draw, generator)
+
+
+def drifted_poses(clip: CleanClip, sensors: SensorMixture, share: float, seed: int, number: int) -> Tensor:
+    """The poses that a tracker would have given [V, 4, 4].
+
+    Args:
+        clip: exact views.
+        sensors: how far poses drift at most.
+        share: of that, 0..1.
+        seed: of the training.
+        number: of the pass.
+    """
+    generator = torch_generator("cpu", Stream.SENSOR, seed, number, 1)
+    exact = clip.camera_to_world.cpu()
+    drifted = pose_drift(exact, share * sensors.drift_m, share * sensors.drift_degrees, generator, DRIFT_PERIOD)
+    return drifted.to(clip.camera_to_world.device)
+
+
+def measured(
+    clip: CleanClip,
+    kind: str,
+    strength: float,
+    sensors: SensorMixture,
+    draw: np.random.Generator,
+    generator: torch.Generator,
+) -> Tensor:
+    """What a sensor measures [V, H, W], metres, 0 where missing, and beside the colour.
+
+    Args:
+        clip: exact views.
+        kind: the sensor model.
+        strength: how bad it is; 1 is as published.
+        sensors: how far depth is shifted against colour at most.
+        draw: decides that shift.
+        generator: of the noise.
+    """
     sensed = simulate_sensor(
         kind,  # pyright: ignore[reportArgumentType]
         clip.depth_z_m,
