@@ -1,0 +1,1 @@
+"""What `scripts/ablate_refiner.py` is made of: variants, what they are scored on, scores, tables."""
