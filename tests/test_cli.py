@@ -18,6 +18,9 @@ from diffnerf_ns.depth_units import sensor_sigma_z_m
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+NO_NETWORK = ("--model", "hole-filter")
+
+
 def run_as_script(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["diffnerf", *arguments])
     cli.entrypoint()
@@ -53,7 +56,7 @@ def test_listing_the_commands_loads_nothing_heavy() -> None:
 
 def test_refine_writes_a_capture_that_any_tool_can_read(capture: Path, tmp_path: Path, cache_dir: Path) -> None:
     out = tmp_path / "refined"
-    cli.main(["refine", str(capture), "--out", str(out), "--cache-dir", str(cache_dir)])
+    cli.main(["refine", str(capture), "--out", str(out), "--cache-dir", str(cache_dir), *NO_NETWORK])
     meta, old = (json.loads((folder / "transforms.json").read_text()) for folder in (out, capture))
     assert meta["train_filenames"] == old["train_filenames"]
     assert meta["depth_refiner"].startswith("hole-filter")
@@ -79,7 +82,7 @@ def test_a_refined_capture_is_in_millimetres_whatever_the_capture_was(
 ) -> None:
     edit_transforms(capture, lambda meta: meta.update(depth_unit_scale_factor=0.0005))
     out = tmp_path / "refined"
-    cli.main(["refine", str(capture), "--out", str(out), "--cache-dir", str(cache_dir)])
+    cli.main(["refine", str(capture), "--out", str(out), "--cache-dir", str(cache_dir), *NO_NETWORK])
     meta = json.loads((out / "transforms.json").read_text())
     assert meta["depth_unit_scale_factor"] == 0.001
     for key in ("depth_file_path", "depth_truth_file_path"):
@@ -89,7 +92,9 @@ def test_a_refined_capture_is_in_millimetres_whatever_the_capture_was(
 def test_refine_never_overwrites_a_capture(capture: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (capture / "transforms.json").read_bytes()
     with pytest.raises(SystemExit, match="there is a capture already"):
-        run_as_script(monkeypatch, "refine", str(capture), "--out", str(capture), "--cache-dir", str(cache_dir))
+        run_as_script(
+            monkeypatch, "refine", str(capture), "--out", str(capture), "--cache-dir", str(cache_dir), *NO_NETWORK
+        )
     assert (capture / "transforms.json").read_bytes() == before
 
 
@@ -111,7 +116,7 @@ def test_an_unknown_refiner_ends_with_one_line(capture: Path, tmp_path: Path) ->
 def test_the_cache_is_listed_verified_and_cleared(
     capture: Path, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    cli.main(["refine", str(capture), "--out", str(tmp_path / "refined"), "--cache-dir", str(cache_dir)])
+    cli.main(["refine", str(capture), "--out", str(tmp_path / "refined"), "--cache-dir", str(cache_dir), *NO_NETWORK])
     capsys.readouterr()
     cli.main(["cache", "list", "--cache-dir", str(cache_dir)])
     listed = capsys.readouterr().out

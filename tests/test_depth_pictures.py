@@ -29,7 +29,7 @@ def event_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def callbacks_of(capture: Path, cache_dir: Path, model: str = "hole-filter") -> tuple[Any, list]:
-    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig(model, cache_dir))
+    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig(model, cache_dir=cache_dir))
     manager = config.setup(device="cpu", test_mode="val")
     return manager, manager.get_training_callbacks(TrainingCallbackAttributes(None, None, None, None))
 

@@ -19,7 +19,7 @@ def test_all_optional_terms_at_once_make_a_training_step(capture: Path, cache_di
         train_num_rays_per_batch=90,
         patch_size=3,
         normals_from_depth=True,
-        refiner=RefinerConfig("none", cache_dir),
+        refiner=RefinerConfig("none", cache_dir=cache_dir),
     )
     model = DiffnerfModelConfig(
         num_levels=4,

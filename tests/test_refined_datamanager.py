@@ -38,7 +38,7 @@ def manage(capture: Path, cache_dir: Path) -> Callable[..., RefinedDepthDataMana
     def build(mode: str = "val", model: str = "hole-filter", **settings) -> RefinedDepthDataManager:
         config = RefinedDepthDataManagerConfig(
             **{"data": capture, "train_num_rays_per_batch": 64, "eval_num_rays_per_batch": 32, **settings},
-            refiner=RefinerConfig(model, cache_dir),
+            refiner=RefinerConfig(model, cache_dir=cache_dir),
         )
         return config.setup(device="cpu", test_mode=mode)
 
@@ -276,7 +276,9 @@ def test_a_read_only_capture_works(manage: Callable, capture: Path) -> None:
 
 def test_a_batch_of_rays_takes_milliseconds(make_capture: Callable, cache_dir: Path) -> None:
     config = RefinedDepthDataManagerConfig(
-        data=make_capture(count=20, width=160), train_num_rays_per_batch=4096, refiner=RefinerConfig("none", cache_dir)
+        data=make_capture(count=20, width=160),
+        train_num_rays_per_batch=4096,
+        refiner=RefinerConfig("none", cache_dir=cache_dir),
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -306,7 +308,9 @@ from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig, Refin
 capture, cache_dir, weights = sys.argv[1:]
 for mode in ("val", "test", "inference"):
     config = RefinedDepthDataManagerConfig(
-        data=Path(capture), train_num_rays_per_batch=64, refiner=RefinerConfig(weights, Path(cache_dir), device="cpu")
+        data=Path(capture),
+        train_num_rays_per_batch=64,
+        refiner=RefinerConfig(weights, cache_dir=Path(cache_dir), device="cpu"),
     )
     config.setup(device="cpu", test_mode=mode)
     print("LOADED", *(name for name in ("diffusers", "open3d", "diffnerf_ns.refinement.unet") if name in sys.modules))
@@ -336,7 +340,7 @@ def train_on_two_devices(rank: int, capture: Path, cache_dir: Path, folder: Path
         return result
 
     refined_datamanager.refine_frames = noting
-    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig("hole-filter", cache_dir))
+    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig("hole-filter", cache_dir=cache_dir))
     manager = config.setup(device="cpu", test_mode="val", world_size=2, local_rank=rank)
     manager.next_train(0)
     dist.destroy_process_group()

@@ -13,7 +13,7 @@ import torch
 
 from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame
-from diffnerf_ns.refinement.refiner_config import RefinerConfig
+from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.view_blocks import ViewBlock, view_blocks
 from diffnerf_ns.refinement.weights_folder import content_of, weights_folder
 
@@ -45,7 +45,7 @@ class DiffusionRefiner:
     not on which other frames are refined with it.
     """
 
-    def __init__(self, config: RefinerConfig) -> None:
+    def __init__(self, config: RefinerSettings) -> None:
         """
         Args:
             config: `model` names weights: "shipped", a folder, or a hub id.

@@ -7,14 +7,12 @@ from pathlib import Path
 
 
 @dataclass
-class RefinerConfig:
-    """How the training split's sensor depth is refined before training."""
+class RefinerSettings:
+    """Which refiner, and how it works."""
 
     model: str = "hole-filter"
-    """`hole-filter` (classical, no weights), `shipped` (the diffusion model that comes with the package), a folder
-    or hub id with other weights of it, `none` (sensor depth as it is), or the dotted path of a DepthRefiner."""
-    cache_dir: Path | None = None
-    """Folder for refined depth; None for $XDG_CACHE_HOME/diffnerf_ns, or ~/.cache/diffnerf_ns."""
+    """`shipped` (the diffusion model that comes with the package), a folder or hub id with other weights of it,
+    `hole-filter` (classical, no weights), `none` (sensor depth as it is), or the dotted path of a DepthRefiner."""
     steps: int = 2
     """Denoising steps of the diffusion model, 1 to 50."""
     ensemble: int = 4
@@ -27,3 +25,11 @@ class RefinerConfig:
     """Where the diffusion model runs: `cpu`, `cuda`, `cuda:1`, ...; `auto` is a CUDA device if there is one."""
     batch: int = 0
     """Frames that the diffusion model refines at once; 0 for what suits the device."""
+
+
+@dataclass
+class RefinerConfig(RefinerSettings):
+    """How the training split's sensor depth is refined before training."""
+
+    cache_dir: Path | None = None
+    """Folder for refined depth; None for $XDG_CACHE_HOME/diffnerf_ns, or ~/.cache/diffnerf_ns."""

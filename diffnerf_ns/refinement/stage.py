@@ -24,7 +24,7 @@ from diffnerf_ns.captures.image_files import read_image
 from diffnerf_ns.refinement.cache import Manifest, RefinementCache
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import DepthRefiner, RefinedDepth, RefinerFrame, RefinerNotFoundError
-from diffnerf_ns.refinement.refiner_config import RefinerConfig
+from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.weights_folder import names_weights
 
 BATCH = 16
@@ -70,7 +70,7 @@ class StageResult:
     """One line for people."""
 
 
-def load_refiner(config: RefinerConfig | str) -> DepthRefiner:
+def load_refiner(config: RefinerSettings | str) -> DepthRefiner:
     """The refiner with these settings.
 
     Args:
@@ -78,7 +78,7 @@ def load_refiner(config: RefinerConfig | str) -> DepthRefiner:
             diffusion model; or the dotted path of a `DepthRefiner` class or factory without arguments.
     """
     if isinstance(config, str):
-        config = RefinerConfig(config)
+        config = RefinerSettings(config)
     model = config.model
     if model == "hole-filter":
         return HoleFilter()

@@ -25,8 +25,9 @@ from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.method_configs._build import available_device
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 from diffnerf_ns.refinement.cache import RefinementCache
-from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.refined_capture import write_refined_capture
+from diffnerf_ns.refinement.refiner_config import RefinerSettings
+from diffnerf_ns.refinement.stage import load_refiner
 from scripts.benchmarking.curves import evaluation_steps
 from scripts.benchmarking.held_out_views import HeldOutViews
 from scripts.benchmarking.machine import commit
@@ -60,7 +61,7 @@ def run(job: dict[str, Any], folder: Path, clock: TrainingClock) -> dict[str, An
     trained_on = capture
     if job["refined_depth"]:
         cache = RefinementCache(folder / "cache")
-        trained_on = write_refined_capture(capture, folder / "refined_capture", HoleFilter(), cache)
+        trained_on = write_refined_capture(capture, folder / "refined_capture", load_refiner(RefinerSettings()), cache)
     config = trainer_config(job, folder, trained_on)
     _set_random_seed(config.machine.seed)
     trainer = config.setup(local_rank=0, world_size=1)

@@ -63,14 +63,18 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "draw_figures", lambda folder, pictures, histograms, uncertainty: {})
 
 
+NO_NETWORK = ("--model", "hole-filter")
+
+
 def report_of(capture: Path, tmp_path: Path, *arguments: str) -> dict:
     out = tmp_path / "report"
-    cli.main(["refine-report", str(capture), "--out", str(out), *arguments])
+    cli.main(["refine-report", str(capture), "--out", str(out), *NO_NETWORK, *arguments])
     return json.loads((out / "report.json").read_text())
 
 
 def error_of(monkeypatch: pytest.MonkeyPatch, capture: Path, tmp_path: Path, *arguments: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["diffnerf", "refine-report", str(capture), "--out", str(tmp_path), *arguments])
+    command = ["diffnerf", "refine-report", str(capture), "--out", str(tmp_path), *NO_NETWORK, *arguments]
+    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as exit_info:
         cli.entrypoint()
     message = str(exit_info.value.code)
@@ -113,7 +117,7 @@ def test_what_the_sensor_measured_scores_as_it_is(
 def test_a_single_view_is_all_that_the_refiner_sees(
     make_capture: Callable[..., Path], tmp_path: Path, leaves_it_alone: str
 ) -> None:
-    report_of(make_capture(width=32), tmp_path, "--model", leaves_it_alone, "--single-view")
+    report_of(make_capture(width=32), tmp_path, "--model", leaves_it_alone, "--no-multiview")
     assert LeavesItAlone.seen == [1, 1, 1, 1]
 
 

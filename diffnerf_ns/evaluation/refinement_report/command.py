@@ -28,6 +28,7 @@ from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame, open_re
 from diffnerf_ns.evaluation.refinement_report.page import headline, write_page
 from diffnerf_ns.evaluation.refinement_report.scoring import RAW, REFINED, ScoredFrame, mean_over_images, score_frames
 from diffnerf_ns.refinement.interface import DepthRefiner, ShowsDenoising
+from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.stage import load_refiner
 
 PICTURED_FRAMES = 3
@@ -47,35 +48,33 @@ RULES = (
 )
 
 
-@dataclass
-class RefineReport:
+@dataclass(kw_only=True)
+class RefineReport(RefinerSettings):
     """Score a depth refiner against classical methods on a capture whose true depth is known."""
 
     capture: Annotated[Path, tyro.conf.Positional]
     """Capture to refine: a folder with a transforms.json."""
     out: Path = Path("report")
     """Folder for report.json, index.html and pictures; files of an earlier report are replaced."""
-    model: str = "hole-filter"
-    """`hole-filter`, or the dotted path of a DepthRefiner."""
     reference_depth_folder: Path | None = None
     """Folder in the capture with reference depth, named as the depth files; None for each frame's
     depth_truth_file_path."""
     corrupt_with: SensorKind | None = None
     """Replace the sensor's depth by what this simulated sensor makes of the exact depth; `none` leaves it exact and
     shows whether the refiner leaves it alone. The exact depth is the reference, or else the capture's own."""
-    single_view: bool = False
-    """Whether the refiner sees each frame alone, without the other views."""
+    multiview: bool = True
+    """Whether the refiner sees the other views; otherwise it gets each frame alone."""
     frames: int | None = None
     """Frames to score, spread evenly; None for all. Refiner and TSDF see the others either way."""
     seed: int = 0
-    """Decides what the simulated sensor does."""
+    """Decides what the simulated sensor does, and the diffusion model's noise."""
 
 
 def write_report(options: RefineReport, console: Console) -> Path:
     """Makes the report and returns its folder."""
     if options.frames is not None and options.frames < 1:
         raise CaptureError(options.capture, "--frames", f"is {options.frames}", "Score 1 frame or more.")
-    refiner = load_refiner(options.model)
+    refiner = load_refiner(options)
     frames = open_report_frames(options.capture, options.reference_depth_folder, options.corrupt_with, options.seed)
     indices = _spread(len(frames), options.frames or len(frames))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -102,14 +101,14 @@ def _score(
     shown = {indices[position] for position in _spread(len(indices), PICTURED_FRAMES)}
     scored, pictures = [], []
     histograms = {name: np.zeros(len(HISTOGRAM_EDGES_M) - 1, np.int64) for name in ("sensor", "refined", "reference")}
-    results = score_frames(frames, indices, refiner, options.single_view)
+    results = score_frames(frames, indices, refiner, not options.multiview)
     for frame in track(results, "Scoring", total=len(indices), console=console, transient=True):
         scored.append(_record(frames, frame))
         maps = (frame.sensor_z_m, frame.refined.depth_z_m, frame.truth_z_m)
         for name, depth_z_m in zip(histograms, maps, strict=True):
             histograms[name] += np.histogram(depth_z_m[depth_z_m > 0], HISTOGRAM_EDGES_M)[0]
         if frame.index in shown:
-            pictures.append(Picture(frame, _denoising_steps(frames, frame.index, refiner, options.single_view)))
+            pictures.append(Picture(frame, _denoising_steps(frames, frame.index, refiner, not options.multiview)))
     return scored, pictures, histograms
 
 
@@ -146,7 +145,7 @@ def _report(
             "fingerprint": refiner.fingerprint(),
             "capture": str(options.capture),
             "sensor": f"corrupted by the {options.corrupt_with} sensor" if options.corrupt_with else "as measured",
-            "views": "each alone" if options.single_view else "all together",
+            "views": "each alone" if not options.multiview else "all together",
             "frames": len(frames),
             "frames_scored": len(scored),
             "seed": options.seed,
