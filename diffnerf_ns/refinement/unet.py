@@ -132,7 +132,8 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
             bias = cast(Tensor, self.conv_out.bias).zero_()
             bias[1] = OWN_GUESS_LOGIT
         schedule = DDIMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True)
-        self.register_buffer("signal_power", schedule.alphas_cumprod.clone(), persistent=False)
+        self.signal_power = schedule.alphas_cumprod.clone()
+        """Share of the signal's power at each step; no buffer, since 16 bits are too coarse for it."""
 
     @property
     def size_multiple(self) -> int:
@@ -175,7 +176,7 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
     def _velocity(self, noisy_code: Tensor, timestep: Tensor, candidates: Tensor, mixing: Tensor) -> Tensor:
         """v of a clean code that is a mixture of candidates, of what the noise leaves, and a correction."""
         step = timestep.expand(len(noisy_code)).round().long().clamp(0, len(self.signal_power) - 1)
-        power = self.signal_power.float()[step][:, None, None, None]
+        power = self.signal_power.to(step.device)[step][:, None, None, None]
         signal, noise = power.sqrt(), (1.0 - power).clamp(min=1e-4).sqrt()
         correction, logits = mixing[:, :1], mixing[:, 1:]
         choices = torch.cat([candidates, signal * noisy_code], dim=1)

@@ -43,6 +43,15 @@ def test_a_chosen_candidate_becomes_the_clean_code() -> None:
     torch.testing.assert_close(unet(noisy, torch.tensor(400), conditions), expected_v)
 
 
+def test_in_16_bits_the_noise_level_stays_exact() -> None:
+    noisy, _, conditions = inputs()
+    unet, halved = tiny_unet(), tiny_unet().to(torch.bfloat16)
+    for step in (1, 40, 999):
+        exact = unet(noisy, torch.tensor(step), conditions)
+        rounded = halved(noisy.bfloat16(), torch.tensor(step), conditions.bfloat16())
+        assert (rounded - exact).abs().max() < 0.02 * exact.abs().max()
+
+
 def test_sizes_that_are_no_multiples_are_refused_with_the_multiple() -> None:
     assert tiny_unet().size_multiple == 4
     assert DepthRefinementUNet(block_out_channels=(8, 8, 8)).size_multiple == 8
