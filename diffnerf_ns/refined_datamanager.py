@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -29,6 +27,7 @@ from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
+from diffnerf_ns.refinement.team import team_that_waits
 from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset, no_depth_found
 from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSampler, RGBDPixelSamplerConfig
 
@@ -142,12 +141,9 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         frames = stage_frames(self.train_dataparser_outputs)
         cache = RefinementCache(self.config.refiner.cache_dir or default_cache_dir())
         refiner = load_refiner(self.config.refiner)
-        if self.local_rank != 0:
-            _wait_for_others()
         console = CONSOLE if self.local_rank == 0 else Console(quiet=True)
-        keys = refine_frames(frames, refiner, cache, str(Path(self.get_datapath()).resolve()), console).keys
-        if self.local_rank == 0:
-            _wait_for_others()
+        capture, team = str(Path(self.get_datapath()).resolve()), team_that_waits(self.local_rank)
+        keys = refine_frames(frames, refiner, cache, capture, console, team).keys
 
         def read_refined(index: int) -> DepthAndSigma:
             found = cache.load(keys[index])
@@ -231,9 +227,3 @@ def _fitting_worker_count() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
-
-
-def _wait_for_others() -> None:
-    if dist.is_available() and dist.is_initialized():
-        on_gpu = dist.get_backend() == "nccl"
-        dist.barrier(device_ids=[torch.cuda.current_device()] if on_gpu else None)

@@ -88,6 +88,42 @@ def cache_dir(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def run_two_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int | None]]:
+    """Runs `target(rank, *arguments)` in two processes with the environment that launchers give; their exit codes.
+
+    A process that takes longer than a minute is killed.
+    """
+    import multiprocessing
+    import os
+    import socket
+
+    import torch
+
+    def start(rank: int, target: Callable[..., object], arguments: tuple) -> None:
+        torch.set_num_threads(1)  # the threads of the process that was forked are not here
+        os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
+        target(rank, *arguments)
+
+    def run(target: Callable[..., object], *arguments: object) -> list[int | None]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", str(port)), ("WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
+        context = multiprocessing.get_context("fork")
+        processes = [context.Process(target=start, args=(rank, target, arguments)) for rank in (0, 1)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=60)
+            process.kill()
+            process.join()
+        return [process.exitcode for process in processes]
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a diffusion refiner of a few channels, untrained."""

@@ -71,6 +71,7 @@ ROOMS = (
     Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage
     Room(STAGE, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *IMAGES, "rich"), never_of_project=(PARSER,)),
+    Room(f"{REFINEMENT}.team", (), ("torch",)),
     Room(f"{REFINEMENT}.refined_capture", (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, "rich"), never_of_project=(PARSER,)),
     # beside the flow: what judges stage 1
     Room(BASELINES, PURE, (*ARRAYS, "cv2")),
@@ -86,6 +87,7 @@ ROOMS = (
     Room("diffnerf_ns.checked_trainer", (*PURE, CAPTURES), ("nerfstudio", "torch")),
     Room("diffnerf_ns.method_configs", EVERYTHING, EVERYTHING),
     Room("diffnerf_ns.cli", EVERYTHING, EVERYTHING),
+    Room(f"{REFINEMENT}.refine_by_rank", EVERYTHING, EVERYTHING),
     Room("scripts", EVERYTHING, EVERYTHING),
 )
 """Every module stands in exactly one room: the one with the longest matching prefix."""

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from diffnerf_ns import refined_datamanager
@@ -327,36 +325,3 @@ def test_the_diffusion_model_is_not_even_imported_where_nothing_is_to_be_refined
     result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
     assert "4 frames (0 now, 4 from the cache)" in result.stdout
     assert [line for line in result.stdout.splitlines() if line.startswith("LOADED")] == ["LOADED"] * 3
-
-
-def train_on_two_devices(rank: int, capture: Path, cache_dir: Path, folder: Path) -> None:
-    torch.set_num_threads(1)  # the threads of the process that was forked are not here
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", world_size=2, rank=rank)
-    real = refined_datamanager.refine_frames
-
-    def noting(*arguments):
-        result = real(*arguments)
-        (folder / f"rank_{rank}").write_text(str(result.refined_count))
-        return result
-
-    refined_datamanager.refine_frames = noting
-    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig("hole-filter", cache_dir=cache_dir))
-    manager = config.setup(device="cpu", test_mode="val", world_size=2, local_rank=rank)
-    manager.next_train(0)
-    dist.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_on_several_devices_the_first_refines_and_the_others_wait(
-    capture: Path, cache_dir: Path, tmp_path: Path
-) -> None:
-    context = multiprocessing.get_context("fork")
-    arguments = (capture, cache_dir, tmp_path)
-    processes = [context.Process(target=train_on_two_devices, args=(rank, *arguments)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=60)
-        process.kill()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert [(tmp_path / f"rank_{rank}").read_text() for rank in (0, 1)] == ["4", "0"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class DiffusionRefiner:
     A frame's result depends on its pixels, on the depth and poses of its block, and on the settings: not on names, and
     not on which other frames are refined with it.
     """
+
+    sees_others_depth_only: Literal[True] = True
 
     def __init__(self, config: RefinerSettings) -> None:
         """

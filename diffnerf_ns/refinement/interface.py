@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,14 @@ class DepthRefiner(Protocol):
             indices: those to refine; the others are there to be looked at.
         """
         ...
+
+
+@runtime_checkable
+class SeesOthersDepthOnly(Protocol):
+    """A refiner whose result for a frame depends on other frames' depth, cameras and poses, not on their images."""
+
+    sees_others_depth_only: Literal[True]
+    """Caches then keep a frame's result when the image of another one changes."""
 
 
 @runtime_checkable

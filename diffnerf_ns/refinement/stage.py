@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,22 @@ from diffnerf_ns.captures.depth_resampling import resample_depth
 from diffnerf_ns.captures.image_files import read_image
 from diffnerf_ns.refinement.cache import Manifest, RefinementCache
 from diffnerf_ns.refinement.hole_filter import HoleFilter
-from diffnerf_ns.refinement.interface import DepthRefiner, RefinedDepth, RefinerFrame, RefinerNotFoundError
+from diffnerf_ns.refinement.interface import (
+    DepthRefiner,
+    RefinedDepth,
+    RefinerFrame,
+    RefinerNotFoundError,
+    SeesOthersDepthOnly,
+)
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
+from diffnerf_ns.refinement.team import Team
 from diffnerf_ns.refinement.weights_folder import names_weights
 
 BATCH = 16
 """Frames handed to the refiner at a time; between batches, what another process finished is skipped."""
+
+ALONE = Team()
+"""One process that refines all there is to refine."""
 
 POSE_DECIMALS = 5
 """Digits of a relative pose (metres) that make a difference to the cache."""
@@ -106,6 +116,7 @@ def refine_frames(
     cache: RefinementCache,
     capture: str,
     console: Console | None = None,
+    team: Team = ALONE,
 ) -> StageResult:
     """Makes sure that the cache holds refined depth for all frames. Killed and started again, it goes on where it was.
 
@@ -115,35 +126,60 @@ def refine_frames(
         cache: where results are looked up and stored.
         capture: the capture's folder, for the manifest.
         console: where to show progress and the result; a new one on standard output by default.
+        team: the processes that fill the cache together, each of which calls this.
     """
     start = time.perf_counter()
     console = console or Console()
-    refiner_frames = [refiner_frame(frame) for frame in frames]
-    keys = frame_keys(frames, refiner_frames, refiner)
-    with _pool() as pool:
-        infos = dict(zip(keys, pool.map(cache.read_info, keys), strict=True))
-    todo = [index for index, key in enumerate(keys) if infos[key] is None]
-    # frames that look at the same others come one after another, so that what these say is worked out once
-    todo.sort(key=lambda index: sorted((index, *refiner.context(refiner_frames, index))))
-    refined_count = 0
-    with _progress(console, disable=not todo) as progress:
-        task = progress.add_task("Refining depth", total=len(todo), rate="")
-        for batch in (todo[first : first + BATCH] for first in range(0, len(todo), BATCH)):
-            infos |= {keys[index]: cache.read_info(keys[index]) for index in batch}
-            wanted = [index for index in batch if infos[keys[index]] is None]
-            progress.advance(task, len(batch) - len(wanted))
-            for index, refined in zip(wanted, refiner.refine(refiner_frames, wanted), strict=True):
-                infos[keys[index]] = _store(cache, keys[index], refiner_frames[index], refined)
-                refined_count += 1
-                rate = refined_count / (time.perf_counter() - start)
-                progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
+    with team.together():
+        refiner_frames = [refiner_frame(frame) for frame in frames]
+        keys = frame_keys(frames, refiner_frames, refiner)
+        with _pool() as pool:
+            infos = dict(zip(keys, pool.map(cache.read_info, keys), strict=True))
+        todo = [index for index, key in enumerate(keys) if infos[key] is None]
+        # frames that look at the same others come one after another, so that what these say is worked out once
+        todo.sort(key=lambda index: sorted((index, *refiner.context(refiner_frames, index))))
+        added = _refine_missing(team.share(todo), refiner_frames, keys, refiner, cache, console)
+    infos = {key: info or added.get(key) or cache.read_info(key) for key, info in infos.items()}
+    _check_complete(infos, cache)
     cache.write_manifest(
         Manifest(capture, refiner.fingerprint(), {f.name: key for f, key in zip(frames, keys, strict=True)})
     )
     seconds = time.perf_counter() - start
-    summary = _summary([info for key in keys if (info := infos[key]) is not None], refined_count, seconds)
+    refined_now = len(todo) if team.splits else len(added)
+    summary = _summary([info for key in keys if (info := infos[key]) is not None], refined_now, seconds)
     console.print(summary, highlight=False)
-    return StageResult(keys, refined_count, seconds, summary)
+    return StageResult(keys, len(added), seconds, summary)
+
+
+def _refine_missing(
+    todo: Sequence[int],
+    frames: Sequence[RefinerFrame],
+    keys: Sequence[str],
+    refiner: DepthRefiner,
+    cache: RefinementCache,
+    console: Console,
+) -> dict[str, dict[str, Any]]:
+    """Refines frames, unless another process was faster; returns what was noted about them, by key."""
+    start = time.perf_counter()
+    infos: dict[str, dict[str, Any]] = {}
+    with _progress(console, disable=not todo) as progress:
+        task = progress.add_task("Refining depth", total=len(todo), rate="")
+        for batch in (todo[first : first + BATCH] for first in range(0, len(todo), BATCH)):
+            wanted = [index for index in batch if cache.read_info(keys[index]) is None]
+            progress.advance(task, len(batch) - len(wanted))
+            for index, refined in zip(wanted, refiner.refine(frames, wanted), strict=True):
+                infos[keys[index]] = _store(cache, keys[index], frames[index], refined)
+                rate = len(infos) / (time.perf_counter() - start)
+                progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
+    return infos
+
+
+def _check_complete(infos: Mapping[str, dict[str, Any] | None], cache: RefinementCache) -> None:
+    if missing := sum(info is None for info in infos.values()):
+        raise RuntimeError(
+            f"{missing} frames are not in {cache.root} though they were refined: something removes its files, or the "
+            "processes have caches of their own. Give all the same folder as cache_dir."
+        )
 
 
 def refiner_frame(frame: StageFrame) -> RefinerFrame:
@@ -181,14 +217,26 @@ def frame_keys(
         seen, world_to_camera = [], np.linalg.inv(frame.camera_to_world)
         for other in refiner.context(refiner_frames, index):
             relative = world_to_camera @ frames[other].camera_to_world
-            seen += [contents[other], (np.round(relative, POSE_DECIMALS) + 0.0).tobytes()]
-        keys.append(content_hash(fingerprint, contents[index], *seen))
+            content = contents[other].depth if isinstance(refiner, SeesOthersDepthOnly) else contents[other].everything
+            seen += [content, (np.round(relative, POSE_DECIMALS) + 0.0).tobytes()]
+        keys.append(content_hash(fingerprint, contents[index].everything, *seen))
     return keys
 
 
-def _frame_content(frame: StageFrame, seen: RefinerFrame) -> str:
+class _FrameContent(NamedTuple):
+    """Hashes of a frame's camera with its files."""
+
+    everything: str
+    depth: str
+    """Without the image."""
+
+
+def _frame_content(frame: StageFrame, seen: RefinerFrame) -> _FrameContent:
     camera = f"{seen.width} {seen.height} {np.round(seen.intrinsics, 3).tolist()} {frame.metres_per_unit:.6g}"
-    return content_hash(camera, frame.image_file.read_bytes(), frame.depth_file.read_bytes(), frame.depth_file.suffix)
+    depth, suffix = frame.depth_file.read_bytes(), frame.depth_file.suffix
+    return _FrameContent(
+        content_hash(camera, frame.image_file.read_bytes(), depth, suffix), content_hash(camera, depth, suffix)
+    )
 
 
 def _store(cache: RefinementCache, key: str, frame: RefinerFrame, refined: RefinedDepth) -> dict[str, Any]:

@@ -125,6 +125,21 @@ def test_a_changed_frame_refines_those_that_look_at_it(capture: Path, cache_dir:
     assert again.refined == ["view_01", "view_02"]
 
 
+def test_a_changed_image_concerns_others_unless_their_refiner_sees_depth_only(capture: Path) -> None:
+    def changed_keys(refiner: CountingRefiner, shade: int) -> list[bool]:
+        frames = frames_of(capture)
+        seen = [refiner_frame(frame) for frame in frames]
+        before = frame_keys(frames, seen, refiner)
+        write_image_png(frames[2].image_file, np.full((12, 16, 3), shade, np.uint8))
+        return [a != b for a, b in zip(before, frame_keys(frames, seen, refiner), strict=True)]
+
+    class DepthOfOthers(CountingRefiner):
+        sees_others_depth_only = True
+
+    assert changed_keys(CountingRefiner(neighbours=True), 10) == [False, True, True, False]
+    assert changed_keys(DepthOfOthers(neighbours=True), 20) == [False, False, True, False]
+
+
 def test_names_order_and_place_of_the_capture_do_not_matter(capture: Path, cache_dir: Path) -> None:
     run(frames_of(capture), CountingRefiner(), cache_dir)
     moved = capture.rename(capture.with_name("moved"))
