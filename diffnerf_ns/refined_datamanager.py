@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +11,9 @@ from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.model_components.ray_generators import RayGenerator
 from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.console import Console
@@ -24,6 +23,7 @@ from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
@@ -88,14 +88,34 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         return dataset
 
     def setup_train(self) -> None:
-        """Loads the training images."""
-        with _fitting_worker_count():
-            super().setup_train()
+        """Loads the training images; nerfstudio's, but for the way in which they are kept."""
+        config = self.config
+        images = config.train_num_images_to_sample_from, config.train_num_times_to_repeat_images
+        self.train_image_dataloader = self._load_images(self.train_dataset, *images)
+        self.iter_train_image_dataloader = iter(self.train_image_dataloader)
+        self.train_pixel_sampler = self._get_pixel_sampler(self.train_dataset, config.train_num_rays_per_batch)
+        self.train_ray_generator = RayGenerator(self.train_dataset.cameras.to(self.device))
 
     def setup_eval(self) -> None:
-        """Loads the evaluation images."""
-        with _fitting_worker_count():
-            super().setup_eval()
+        """Loads the evaluation images likewise."""
+        config, dataset = self.config, self.eval_dataset
+        images = config.eval_num_images_to_sample_from, config.eval_num_times_to_repeat_images
+        self.eval_image_dataloader = self._load_images(dataset, *images)
+        self.iter_eval_image_dataloader = iter(self.eval_image_dataloader)
+        self.eval_pixel_sampler = self._get_pixel_sampler(dataset, config.eval_num_rays_per_batch)
+        self.eval_ray_generator = RayGenerator(dataset.cameras.to(self.device))
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(dataset, device=self.device)
+        self.eval_dataloader = RandIndicesEvalDataloader(dataset, device=self.device)
+
+    def _load_images(self, dataset: RGBDDataset, num_images: int, num_repeats: int) -> PackedImageLoader:
+        return PackedImageLoader(
+            dataset,
+            num_images,
+            num_repeats,
+            self.device,
+            self.config.collate_fn,
+            exclude_batch_keys_from_device=self.exclude_batch_keys_from_device,
+        )
 
     def create_eval_dataset(self) -> RGBDDataset:
         """Reads the evaluation split, with reference depth where there is any; its depth is never refined."""
@@ -110,13 +130,17 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
 
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of training rays, which know their pixels' depth and sigma."""
-        ray_bundle, batch = _with_depth(*super().next_train(step))
+        ray_bundle, batch = super().next_train(step)
+        self.train_image_dataloader.unpack(batch)
+        ray_bundle, batch = _with_depth(ray_bundle, batch)
         batch["patch_size"] = self.config.patch_size
         return ray_bundle, batch
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict]:
         """The next batch of evaluation rays, which know their pixels' sensor depth and sigma."""
-        return _with_depth(*super().next_eval(step))
+        ray_bundle, batch = super().next_eval(step)
+        self.eval_image_dataloader.unpack(batch)
+        return _with_depth(ray_bundle, batch)
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -219,11 +243,3 @@ def _with_depth(ray_bundle: RayBundle, batch: dict) -> tuple[RayBundle, dict]:
     ray_bundle.metadata["depth_z"] = batch["depth_image"].to(device)
     ray_bundle.metadata["depth_sigma"] = batch["depth_sigma"].to(device)
     return ray_bundle, batch
-
-
-@contextmanager
-def _fitting_worker_count() -> Iterator[None]:
-    """Silences torch's warning on small machines: nerfstudio asks its loaders for workers, but never starts any."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield

@@ -50,7 +50,8 @@ TRAINING = f"{REFINEMENT}.training"
 BASELINES = "diffnerf_ns.evaluation.depth_baselines"
 REPORT = "diffnerf_ns.evaluation.refinement_report"
 PICTURES = "diffnerf_ns.depth_pictures"
-DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS, PICTURES)
+PACKED = "diffnerf_ns.packed_images"
+DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS, PICTURES, PACKED)
 
 ROOMS = (
     # level 0: pure
@@ -78,7 +79,7 @@ ROOMS = (
     Room(REPORT, (*PURE, CAPTURES, REFINEMENT, BASELINES, REPORT), (*ARRAYS, "matplotlib", "rich", "tyro"), (PARSER,)),
     Room(f"{REPORT}.tsdf_rival", (f"{REFINEMENT}.interface",), (*ARRAYS, "open3d")),
     # level 4: data
-    *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio")) for prefix in DATA),
+    *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio", "rich")) for prefix in DATA),
     Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),
     # level 4: model
     Room(FIELD, (*PURE, FIELD), EVERYTHING),
