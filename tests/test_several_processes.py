@@ -58,7 +58,7 @@ def saved_frames(folder: Path) -> list[list[str]]:
 def manager_of_training(rank: int, capture: Path, cache_dir: Path, model: str) -> RefinedDepthDataManager:
     dist.init_process_group("gloo")
     config = RefinedDepthDataManagerConfig(
-        data=capture, train_num_rays_per_batch=64, refiner=RefinerConfig(model, cache_dir)
+        data=capture, train_num_rays_per_batch=64, refiner=RefinerConfig(model, cache_dir=cache_dir)
     )
     return config.setup(device="cpu", test_mode="val", world_size=2, local_rank=rank)
 
@@ -150,7 +150,9 @@ def test_each_frame_is_refined_by_one_process_and_trainings_find_all_of_them(
     monkeypatch.delenv("WORLD_SIZE")
     refine_by_rank.main([*options, str(tmp_path / "one")])
     assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
-    config = RefinedDepthDataManagerConfig(data=capture, refiner=RefinerConfig(model, tmp_path / "two", device="cpu"))
+    config = RefinedDepthDataManagerConfig(
+        data=capture, refiner=RefinerConfig(model, device="cpu", cache_dir=tmp_path / "two")
+    )
     config.setup(device="cpu", test_mode="val")
     assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
     assert RefinementCache(tmp_path / "two").verify() == []
