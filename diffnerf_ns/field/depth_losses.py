@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+OUTLIER_SHARE = 1e-2
+"""Likelihood of a depth that is plainly wrong: where colour contradicts it by far, the pull of a depth fades."""
+
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values [N, 1] where mask [N, 1]; 0 with a gradient where the mask is empty."""
@@ -41,7 +44,7 @@ def gated_likelihood_loss(weights: Tensor, ray_lengths: Tensor, depth_ray: Tenso
     """
     deviation = (ray_lengths - depth_ray) / sigma_ray.clamp(min=1e-6)
     likelihood = (weights * torch.exp(-0.125 * deviation**2)).sum(dim=-1, keepdim=True)
-    return _mean_where(-torch.log(likelihood + 1e-5), (depth_ray > 0) & _disagrees(weights, deviation))
+    return _mean_where(-torch.log(likelihood + OUTLIER_SHARE), (depth_ray > 0) & _disagrees(weights, deviation))
 
 
 def l1_loss(expected_ray: Tensor, depth_ray: Tensor, sigma_ray: Tensor) -> Tensor:

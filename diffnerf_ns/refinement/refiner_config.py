@@ -10,7 +10,7 @@ from pathlib import Path
 class RefinerSettings:
     """Which refiner, and how it works."""
 
-    model: str = "hole-filter"
+    model: str = "shipped"
     """`shipped` (the diffusion model that comes with the package), a folder or hub id with other weights of it,
     `hole-filter` (classical, no weights), `none` (sensor depth as it is), or the dotted path of a DepthRefiner."""
     steps: int = 2

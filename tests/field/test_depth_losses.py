@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffnerf_ns.field.depth_losses import (
+    OUTLIER_SHARE,
     berhu_loss,
     distortion_loss,
     free_space_loss,
@@ -71,7 +72,7 @@ def test_a_ray_spread_wider_than_sigma_pays_even_if_its_mean_is_right():
 def test_light_that_passes_through_everything_pays_most_and_is_pulled_to_its_depth():
     weights = torch.zeros(1, 3, requires_grad=True)
     loss = gated_likelihood_loss(weights, LENGTHS, torch.tensor([[2.0]]), torch.tensor([[0.1]]))
-    assert loss.item() == pytest.approx(-math.log(1e-5), rel=1e-4)
+    assert loss.item() == pytest.approx(-math.log(OUTLIER_SHARE), rel=1e-4)
     loss.backward()
     assert weights.grad[0].argmin() == 1
     assert weights.grad[0, 1] < -1e4
