@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -20,7 +21,7 @@ from diffnerf_ns.refinement.fused_views import FusedViews
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame, RefinerNotFoundError
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
-from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
+from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames, refiner_frame
 from diffnerf_ns.refinement.view_blocks import LARGEST_BLOCK, LARGEST_CORE, view_blocks
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
 
@@ -146,10 +147,10 @@ def test_large_captures_are_split_into_blocks_of_neighbours() -> None:
     assert len(view_blocks(poses[:LARGEST_BLOCK])) == 1
 
 
-def stage_frames(capture: Path) -> list[StageFrame]:
+def stage_frames(capture: Path, count: int = 4) -> list[StageFrame]:
     intrinsics = np.array([[14.0, 0, 8], [0, 14, 6], [0, 0, 1]])
     frames = []
-    for index in range(4):
+    for index in range(count):
         image, depth = (capture / folder / f"view_{index:02d}.png" for folder in ("images", "depth"))
         pose = np.eye(4)
         pose[0, 3] = 0.1 * index
@@ -170,6 +171,26 @@ def test_stage_1_refines_with_it_and_again_only_what_depends_on_a_change(
     assert [refined_count(multiview=False), refined_count()] == [1, 1]
     write_depth_png(capture / "depth" / "view_02.png", np.full((12, 16), 1.5))
     assert [refined_count(multiview=False), refined_count()] == [1, 4]
+
+
+def test_a_warm_start_of_a_hundred_frames_that_see_each_other_adds_less_than_a_second(
+    make_capture: Callable[..., Path], cache_dir: Path, tiny_weights: Path
+) -> None:
+    class Instant(DiffusionRefiner):
+        def refine(self, frames, indices):
+            for index in indices:
+                depth = frames[index].read_depth_z_m()
+                yield RefinedDepth(depth, 0.01 * depth, (depth > 0).astype(np.uint8))
+
+    frames = stage_frames(make_capture(count=100), count=100)
+    durations = []
+    for refined_count in (100, 0):
+        model, start = Instant(RefinerConfig(str(tiny_weights), device="cpu")), time.process_time()
+        result = refine_frames(frames, model, RefinementCache(cache_dir), "c", Console(file=StringIO()))
+        durations.append(time.process_time() - start)
+        assert result.refined_count == refined_count
+    assert len(model.context([refiner_frame(frame) for frame in frames], 0)) == 99
+    assert durations[1] < 1.0
 
 
 @pytest.mark.parametrize(
