@@ -1,8 +1,10 @@
 """Stage 1 on many devices or machines, ahead of training: each process refines its share into one cache.
 
     accelerate launch -m diffnerf_ns.refinement.refine_by_rank CAPTURE [--model ...] [--cache-dir ...]
+    torchrun --nproc-per-node 2 -m diffnerf_ns.refinement.refine_by_rank CAPTURE --device cpu
 
-Trainings with the same settings then find all frames there. Machines need a cache folder that all of them reach.
+The second line is for CPUs, where accelerate starts a single process. Trainings with the same settings then find all
+frames there. Machines need a cache folder that all of them reach.
 """
 
 from __future__ import annotations
