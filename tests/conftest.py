@@ -88,38 +88,47 @@ def cache_dir(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+CALL_IN_CHILD = """
+import importlib.util, pickle, sys
+module_name, file, function, rank, arguments = sys.argv[1:]
+spec = importlib.util.spec_from_file_location(module_name, file)
+sys.modules[module_name] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+getattr(module, function)(int(rank), *pickle.loads(bytes.fromhex(arguments)))
+"""
+
+
 @pytest.fixture
-def run_two_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int | None]]:
+def run_two_processes() -> Callable[..., list[int | None]]:
     """Runs `target(rank, *arguments)` in two processes with the environment that launchers give; their exit codes.
 
-    A process that takes longer than a minute is killed.
+    They start afresh: what was forked from a process with Open3D's threads in it crashes. A process that takes longer
+    than three minutes is killed.
     """
-    import multiprocessing
     import os
+    import pickle
     import socket
-
-    import torch
-
-    def start(rank: int, target: Callable[..., object], arguments: tuple) -> None:
-        torch.set_num_threads(1)  # the threads of the process that was forked are not here
-        os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
-        target(rank, *arguments)
+    import subprocess
+    import sys
 
     def run(target: Callable[..., object], *arguments: object) -> list[int | None]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", str(port)), ("WORLD_SIZE", "2")):
-            monkeypatch.setenv(name, value)
-        context = multiprocessing.get_context("fork")
-        processes = [context.Process(target=start, args=(rank, target, arguments)) for rank in (0, 1)]
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+        call = [target.__module__, target.__code__.co_filename, target.__name__]
+        processes = []
+        for rank in (0, 1):
+            command = [sys.executable, "-c", CALL_IN_CHILD, *call, str(rank), pickle.dumps(arguments).hex()]
+            variables = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(subprocess.Popen(command, env=variables, cwd=Path(__file__).parent.parent))
         for process in processes:
-            process.start()
-        for process in processes:
-            process.join(timeout=60)
-            process.kill()
-            process.join()
-        return [process.exitcode for process in processes]
+            try:
+                process.wait(timeout=180)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        return [process.returncode for process in processes]
 
     return run
 

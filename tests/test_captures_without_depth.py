@@ -14,6 +14,7 @@ import torch
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import train as ns_train
+from nerfstudio.utils import writer
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, RefinedDepthDataManagerConfig
@@ -75,6 +76,7 @@ def test_stock_commands_train_and_evaluate_it(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(writer, "EVENT_WRITERS", [])
     model = ("--coarse-samples", "16", "--fine-samples", "16", "--hidden-dim", "32", "--num-layers", "4")
     arguments = [f"--pipeline.model.{word[2:]}" if word.startswith("--") else word for word in model]
     arguments += ["--pipeline.model.skip-layer", "1", "--pipeline.model.position-frequencies", "4"]
