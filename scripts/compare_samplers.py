@@ -27,7 +27,7 @@ from torch.nn import Parameter
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.checked_trainer import optimizers_ending_at
 from diffnerf_ns.field.diffnerf_model import DiffnerfModel
-from diffnerf_ns.method_configs.diffnerf import diffnerf
+from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
 from scripts.ablate import MODEL, NO_DEPTH
 from scripts.benchmarking.child import change
 from scripts.benchmarking.held_out_views import HeldOutViews

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from diffnerf_ns.method_configs.diffnerf import diffnerf
-from diffnerf_ns.method_configs.diffnerf_raw import diffnerf_raw
+from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
+from diffnerf_ns.method_configs.diffnerf_raw import diffnerf_raw  # pyright: ignore[reportMissingImports]
 from scripts import ablate
 
 

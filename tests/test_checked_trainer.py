@@ -12,7 +12,7 @@ import yaml
 
 from diffnerf_ns.checked_trainer import CheckedTrainer, CheckedTrainerConfig
 from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
-from diffnerf_ns.method_configs.diffnerf import diffnerf
+from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 
 RAYS = 256

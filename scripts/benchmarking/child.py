@@ -22,7 +22,7 @@ from torch import nn
 
 from diffnerf_ns.captures.capture_files import write_json_atomically
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
-from diffnerf_ns.method_configs._build import available_device
+from diffnerf_ns.method_configs._build import available_device  # pyright: ignore[reportMissingImports]
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.refined_capture import write_refined_capture
