@@ -209,6 +209,21 @@ def test_flying_pixels_appear_at_edges_only_and_lie_between_the_surfaces() -> No
     assert half == pytest.approx(0.5, abs=0.15)
 
 
+def test_fattening_moves_edges_mostly_outwards_and_leaves_slopes_and_gaps_alone() -> None:
+    depth = step_edge(size=(600, 200))
+    moved = noise.fatten_edges(depth, 3.0, seeded())
+    outwards = 100 - (moved == 2.0)[0].sum(1)
+    assert set(moved.unique().tolist()) == {1.0, 2.0}
+    assert set(outwards.tolist()) == {-1, 0, 1, 2, 3}
+    assert outwards.float().mean() == pytest.approx(1.0, abs=0.3)
+    assert (outwards.diff().abs() <= 2).all(), "the edge stays one line"
+    assert torch.equal(noise.fatten_edges(depth, 0.0, seeded()), depth)
+
+    slope = torch.linspace(1.0, 4.0, 100).expand(1, 60, 100).clone()
+    slope[:, 20:25] = 0.0
+    assert torch.equal(noise.fatten_edges(slope, 3.0, seeded()), slope)
+
+
 def test_erosion_removes_the_pixels_beside_an_edge() -> None:
     for width in (0, 1, 3):
         lost = (noise.erode_edges(step_edge(), width) == 0)[0, 30].sum()

@@ -76,6 +76,32 @@ def window_support(depth_z_m: Tensor, window_px: int = 9, closeness_m: float = 0
     return torch.where(alike >= least * len(steps) ** 2, depth_z_m, 0.0)
 
 
+def fatten_edges(
+    depth_z_m: Tensor,
+    reach_px: float,
+    generator: torch.Generator,
+    smallest_jump_m: float = 0.1,
+    correlation_px: float = 12.0,
+) -> Tensor:
+    """Moves depth edges sideways: outwards by up to `reach_px` pixels, inwards by up to a third of that.
+
+    A window that is matched as a whole takes the depth of whatever in it has the clearer pattern, mostly the nearer
+    surface (Scharstein and Szeliski, "A Taxonomy and Evaluation of Dense Two-Frame Stereo Correspondence Algorithms",
+    2002: foreground fattening). How far an edge moves changes along it, over `correlation_px` pixels.
+    """
+    moved = reach_px * (uniform_like(depth_z_m, generator, correlation_px) * 4.0 / 3.0 - 1.0 / 3.0)
+    pixels = torch.round(moved).long()
+    edge = depth_edges(depth_z_m, smallest_jump_m).to(depth_z_m.dtype)[:, None]
+    result = depth_z_m
+    for distance in range(1, int(pixels.abs().max()) + 1):
+        nearest, farthest = _neighbourhood_range(depth_z_m, distance)
+        reached = functional.max_pool2d(edge, 2 * distance - 1, stride=1, padding=distance - 1)[:, 0] > 0
+        reached &= (depth_z_m > 0) & (farthest - nearest > smallest_jump_m)
+        result = torch.where(reached & (pixels == distance), nearest, result)
+        result = torch.where(reached & (pixels == -distance), farthest, result)
+    return result
+
+
 def low_resolution(depth_z_m: Tensor, width: int, height: int, blur_px: float = 0.6) -> Tensor:
     """A sensor of width x height pixels, blurred over edges and interpolated back to the image's size.
 
@@ -116,9 +142,10 @@ def _read(depth: Tensor, across: Tensor, down: Tensor, outside_missing: bool = F
     return torch.where(inside, read, 0.0) if outside_missing else read
 
 
-def _neighbourhood_range(depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest and farthest measured depth in 3x3 pixels."""
-    farthest = functional.max_pool2d(depth[:, None], 3, stride=1, padding=1)[:, 0]
+def _neighbourhood_range(depth: Tensor, reach_px: int = 1) -> tuple[Tensor, Tensor]:
+    """Nearest and farthest measured depth among pixels up to `reach_px` away on both axes."""
+    size = 2 * reach_px + 1
+    farthest = functional.max_pool2d(depth[:, None], size, stride=1, padding=reach_px)[:, 0]
     inverted = torch.where(depth > 0, -depth, -torch.inf)
-    nearest = -functional.max_pool2d(inverted[:, None], 3, stride=1, padding=1)[:, 0]
+    nearest = -functional.max_pool2d(inverted[:, None], size, stride=1, padding=reach_px)[:, 0]
     return nearest, farthest

@@ -26,7 +26,9 @@ class SensorMixture:
     """Weight of exact depth: the model has to leave it alone."""
     strength: tuple[float, float] = (0.3, 2.0)
     """Least and largest strength; 1 is the sensor as published."""
-    misregistration_px: float = 1.5
+    fattening_px: float = 2.5
+    """Farthest that edges of near surfaces are moved outwards, pixels of an image 320 wide."""
+    misregistration_px: float = 1.0
     """Largest shift of depth against colour along each axis, pixels of an image 320 wide."""
     drift_m: float = 0.01
     """Largest drift of the poses that views are fused with, metres (one standard deviation)."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnerf_ns.captures.sensor_noise import misregister, pose_drift, simulate_sensor
+from diffnerf_ns.captures.sensor_noise import fatten_edges, misregister, pose_drift, simulate_sensor
 from diffnerf_ns.refinement.training.colour_noise import degrade_colour
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, SensorMixture
 from diffnerf_ns.refinement.training.posed_views import PosedViews
@@ -142,8 +142,8 @@ def measured(
         clip: exact views.
         kind: the sensor model.
         strength: how bad it is; 1 is as published.
-        sensors: how far depth is shifted against colour at most.
-        draw: decides that shift.
+        sensors: how far depth is shifted against colour, and edges are fattened, at most.
+        draw: decides how far.
         generator: of the noise.
     """
     sensed = simulate_sensor(
@@ -156,6 +156,7 @@ def measured(
         generator,
         strength,
     )
-    largest = sensors.misregistration_px * clip.depth_z_m.shape[2] / 320.0
-    across, down = draw.uniform(-largest, largest, 2)
-    return misregister(sensed, (float(across), float(down)))
+    pixels = clip.depth_z_m.shape[2] / 320.0
+    across, down = sensors.misregistration_px * pixels * draw.uniform(-1.0, 1.0, 2)
+    fattened = fatten_edges(sensed, float(draw.uniform(0.0, sensors.fattening_px)) * pixels, generator)
+    return misregister(fattened, (float(across), float(down)))
