@@ -19,7 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
-from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
+from diffnerf_ns.captures.dataparser import CAPTURE_POSES, DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
@@ -184,15 +184,17 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
 
 
 def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
-    """A dataparser's frames as stage 1 takes them: poses in metres."""
+    """A dataparser's frames as stage 1 takes them: poses in metres, and exactly the capture's where it tells them."""
     unit = float(outputs.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
     cameras = outputs.cameras
     intrinsics = cameras.get_intrinsics_matrices().double().numpy()
+    poses = outputs.metadata.get(CAPTURE_POSES)
+    if poses is None:
+        poses = np.tile(np.eye(4), (len(cameras), 1, 1))
+        poses[:, :3] = cameras.camera_to_worlds.double().numpy()
+        poses[:, :3, 3] /= outputs.dataparser_scale
     frames = []
     for index, (files, image) in enumerate(zip(_rgbd_files(outputs), outputs.image_filenames, strict=True)):
-        pose = np.eye(4)
-        pose[:3] = cameras.camera_to_worlds[index].double().numpy()
-        pose[:3, 3] /= outputs.dataparser_scale
         frames.append(
             StageFrame(
                 name=str(image),
@@ -202,7 +204,7 @@ def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
                 width=files.width,
                 height=files.height,
                 intrinsics=intrinsics[index],
-                camera_to_world=pose,
+                camera_to_world=poses[index],
             )
         )
     return frames

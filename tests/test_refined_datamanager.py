@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from diffnerf_ns import refined_datamanager
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
+from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.refined_datamanager import (
@@ -25,6 +28,10 @@ from diffnerf_ns.refined_datamanager import (
     stage_frames,
 )
 from diffnerf_ns.refinement.cache import RefinementCache
+from diffnerf_ns.refinement.hole_filter import HoleFilter
+from diffnerf_ns.refinement.interface import RefinerFrame
+from diffnerf_ns.refinement.refined_capture import stage_frame
+from diffnerf_ns.refinement.stage import frame_keys, refiner_frame
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -98,6 +105,34 @@ def test_the_first_run_refines_and_the_second_does_not(manage: Callable, refined
     manage()
     manage()
     assert refined_counts == [4, 0]
+
+
+def test_training_and_refining_alone_share_the_cache_although_nerfstudio_turns_the_poses(
+    manage: Callable, capture: Path
+) -> None:
+    meta = json.loads((capture / "transforms.json").read_text())
+    tilt = np.eye(4)
+    tilt[:3, :3] = cv2.Rodrigues(np.array([0.3, -0.2, 0.1]))[0]
+    for frame in meta["frames"]:
+        frame["transform_matrix"] = (tilt @ np.array(frame["transform_matrix"])).tolist()
+    meta["fl_x"] += 1 / 3
+    (capture / "transforms.json").write_text(json.dumps(meta))
+    turned = manage(model="none").train_dataparser_outputs
+    opened = open_capture(capture)
+    alone = [stage_frame(frame, opened.metres_per_unit) for frame in opened.frames if not frame.held_out]
+    trained = stage_frames(turned)
+    assert not np.allclose(turned.cameras.camera_to_worlds[0], alone[0].camera_to_world[:3], atol=1e-2)
+
+    refiner = SeesAll()
+    keys = [frame_keys(frames, [refiner_frame(frame) for frame in frames], refiner) for frames in (alone, trained)]
+    assert keys[0] == keys[1]
+
+
+class SeesAll(HoleFilter):
+    """A refiner for which poses count."""
+
+    def context(self, frames: Sequence[RefinerFrame], index: int) -> Sequence[int]:
+        return [other for other in range(len(frames)) if other != index]
 
 
 def test_a_changed_image_refines_only_itself(manage: Callable, capture: Path, refined_counts: list[int]) -> None:

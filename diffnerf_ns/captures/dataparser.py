@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
@@ -14,6 +15,9 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+
+CAPTURE_POSES = "capture_camera_to_world"
+"""Key of the metadata with the poses of the capture's file [N, 4, 4], metres; nerfstudio turns and rounds its own."""
 
 FULL_SIZE_PREFIX = "depths_"
 """How nerfstudio asks for depth that was downscaled along with the images."""
@@ -53,6 +57,7 @@ class DiffnerfDataParser(Nerfstudio):
         metadata = {
             **outputs.metadata,
             "depth_truth_filenames": [truth.get(image) for image in outputs.image_filenames] if truth else None,
+            CAPTURE_POSES: self._capture_poses(file.parent, meta, outputs.image_filenames),
         }
         return replace(outputs, metadata=metadata)
 
@@ -61,6 +66,12 @@ class DiffnerfDataParser(Nerfstudio):
         if downsample_folder_prefix == FULL_SIZE_PREFIX:
             return data_dir / filepath
         return super()._get_fname(filepath, data_dir, downsample_folder_prefix)
+
+    def _capture_poses(self, folder: Path, meta: dict[str, Any], images: list[Path]) -> npt.NDArray[np.float64]:
+        poses = {
+            self._get_fname(Path(frame["file_path"]), folder): frame["transform_matrix"] for frame in meta["frames"]
+        }
+        return np.array([poses[image] for image in images], dtype=np.float64)
 
     def _reference_depth_files(self, folder: Path, meta: dict[str, Any]) -> dict[Path, Path]:
         files = {}

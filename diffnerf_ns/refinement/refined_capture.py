@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
@@ -128,6 +129,6 @@ def stage_frame(frame: CaptureFrame, metres_per_unit: float) -> StageFrame:
         metres_per_unit=metres_per_unit,
         width=frame.files.width,
         height=frame.files.height,
-        intrinsics=frame.intrinsics,
+        intrinsics=frame.intrinsics.astype(np.float32).astype(np.float64),  # as nerfstudio has them: one cache for both
         camera_to_world=frame.camera_to_world,
     )
