@@ -29,6 +29,8 @@ from scripts.benchmarking.table import report
 PEER_ITERATIONS = 1000
 QUICK_PEER_ITERATIONS, QUICK_ITERATIONS = 20, 500
 QUICK_HELD_OUT_VIEWS = 2
+PEER_EVALUATION_RATIO, FIRST_PEER_EVALUATION = 4.0, 200
+"""Peers render so slowly that evaluating them twice as often would take longer than training them."""
 
 
 def main() -> None:
@@ -77,7 +79,7 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         iterations = QUICK_PEER_ITERATIONS if method.is_peer else QUICK_ITERATIONS
     elif iterations is None and method.is_peer:
         iterations = PEER_ITERATIONS
-    steps_before_first_evaluation = (10**9 if options.quick else 100) if method.is_peer else 16
+    steps_before_first_evaluation = (10**9 if options.quick else FIRST_PEER_EVALUATION) if method.is_peer else 16
     return Job(
         method=name,
         base=method.base,
@@ -88,7 +90,7 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         iterations=iterations,
         rays_per_batch=PEER_RAYS if method.is_peer else None,
         seed=options.seed,
-        evaluation_ratio=2.0 if method.is_peer else 2**0.5,
+        evaluation_ratio=PEER_EVALUATION_RATIO if method.is_peer else 2**0.5,
         first_evaluation=steps_before_first_evaluation,
         held_out_views=options.held_out_views or (QUICK_HELD_OUT_VIEWS if options.quick else None),
         rays_to_time=tuple(options.rays_to_time),

@@ -8,7 +8,8 @@ from typing import Any
 from scripts.benchmarking.methods import REFERENCE_METHOD
 
 Point = Mapping[str, float]
-"""One evaluation: `step`, `wall_s` (since the process started, evaluation excluded), `psnr`, `depth_mae_m`, ..."""
+"""One evaluation: `step`, `wall_s` (since the process started, evaluation excluded), `training_s`
+(since the first step began, likewise), `psnr`, `depth_mae_m`, ..."""
 
 
 def evaluation_steps(last: int, ratio: float, first: int) -> list[int]:
@@ -37,6 +38,8 @@ def compare(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, flo
             "reference_quality_wall_s": reached["wall_s"] if reached else None,
             "reference_quality_step": reached["step"] if reached else None,
             "reference_quality_share_of_wall": reached["wall_s"] / goal["wall_s"] if reached else None,
+            "reference_quality_training_s": reached["training_s"] if reached else None,
+            "reference_quality_share_of_training": reached["training_s"] / goal["training_s"] if reached else None,
             "render_speedup": reference["curve"][-1]["render_s_per_view"] / result["curve"][-1]["render_s_per_view"],
             "peak_memory_share": result["peak_memory_mb"] / reference["peak_memory_mb"],
         }

@@ -45,11 +45,11 @@ def cost_table(results: Mapping[str, Mapping[str, Any]], compared: Mapping[str, 
     headings = ["method", "rays/s", "start-up s", "training s", "render s per view", "peak memory MB"]
     batches = sorted({int(rays) for result in results.values() for rays in result["rays_per_s_by_batch"]})
     headings += [f"rays/s at {rays} rays" for rays in batches]
-    headings += [f"as good as {REFERENCE_METHOD} after s"]
+    headings += [f"as good as {REFERENCE_METHOD} after s", "of which training s"]
     rows = []
     for name, result in results.items():
         ratios = compared.get(name, {})
-        rows.append([name, *_costs(result, ratios), *_speeds(result, ratios, batches), _time_to_reference(ratios)])
+        rows.append([name, *_costs(result, ratios), *_speeds(result, ratios, batches), *_times_to_reference(ratios)])
     return markdown_table(headings, rows)
 
 
@@ -77,9 +77,12 @@ def _in_brackets(value: float | None, form: str, unit: str = "") -> str:
     return "" if value is None else f" ({value:{form}}{unit})"
 
 
-def _time_to_reference(ratios: Mapping[str, Any]) -> str:
-    seconds, share = ratios.get("reference_quality_wall_s"), ratios.get("reference_quality_share_of_wall")
-    return "-" if seconds is None or share is None else f"{seconds:.1f} (1/{1 / share:.1f})"
+def _times_to_reference(ratios: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for clock in ("wall", "training"):
+        seconds, share = ratios.get(f"reference_quality_{clock}_s"), ratios.get(f"reference_quality_share_of_{clock}")
+        cells.append("-" if seconds is None or share is None else f"{seconds:.1f} (1/{1 / share:.1f})")
+    return cells
 
 
 def report(summary: Mapping[str, Any]) -> str:
@@ -113,7 +116,7 @@ def report(summary: Mapping[str, Any]) -> str:
         cost_table(results, summary["compared"]),
         "",
         f"In brackets: in proportion to {REFERENCE_METHOD}. Seconds to its quality count from the start of the process "
-        "to the first evaluation at which its final PSNR and its final depth MAE are both reached; evaluation itself "
-        "is not counted.",
+        "to the first evaluation at which its final PSNR and its final depth MAE are both reached, and of these from "
+        "the first training step; evaluation itself is not counted.",
     ]
     return "\n".join(lines) + "\n"
