@@ -9,6 +9,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocati
 from nerfstudio.utils import colormaps, writer
 from torch import Tensor
 
+from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.rgbd_dataset import RGBDDataset
 
 SHOWN_FRAMES = 3
@@ -44,8 +45,7 @@ def put_depth_pictures(dataset: RGBDDataset, step: int) -> None:
     """
     if not any(not isinstance(one, writer.LocalWriter) for one in writer.EVENT_WRITERS):
         return
-    count = len(dataset.depth_files)
-    for index in np.unique(np.linspace(0, count - 1, min(count, SHOWN_FRAMES)).round().astype(int)).tolist():
+    for index in evenly_spread(len(dataset.depth_files), SHOWN_FRAMES):
         for name, picture in depth_pictures(dataset, index).items():
             writer.put_image(f"{name}/{dataset.image_filenames[index].stem}", picture, step)
 

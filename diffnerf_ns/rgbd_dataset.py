@@ -19,6 +19,7 @@ from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.captures.depth_resampling import resample_depth, resample_nearest
 from diffnerf_ns.depth_normals import normals_from_depth
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
+from diffnerf_ns.even_spread import evenly_spread
 
 DepthAndSigma = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """depth_z_m and sigma_z_m [height, width]."""
@@ -123,7 +124,7 @@ class RGBDDataset(InputDataset):
 
         Origins and unit directions [n, 3]; depth along the ray and its standard deviation [n, 1]; scene units.
         """
-        frames = _evenly(len(self.depth_files), DEPTH_RAY_FRAMES)
+        frames = evenly_spread(len(self.depth_files), DEPTH_RAY_FRAMES)
         if not frames:
             return torch.empty(0, 3), torch.empty(0, 3), torch.empty(0, 1), torch.empty(0, 1)
         pixels = torch.cat(
@@ -158,7 +159,7 @@ class RGBDDataset(InputDataset):
         """
         samples = [
             self._sample_pixels(frame, BOX_PIXELS_PER_FRAME, self.sensor_depth_z_m(frame))
-            for frame in _evenly(len(self.depth_files), BOX_FRAMES)
+            for frame in evenly_spread(len(self.depth_files), BOX_FRAMES)
             if self.depth_files[frame].is_file()
         ]
         if not sum(map(len, samples)):
@@ -195,12 +196,6 @@ class RGBDDataset(InputDataset):
     def _rays(self, samples: Tensor) -> RayBundle:
         """The cameras' own rays through sampled pixels [n, 3+]: lens distortion counts."""
         return self.cameras.generate_rays(camera_indices=samples[:, :1].long(), coords=samples[:, 1:3].float())
-
-
-def _evenly(available: int, wanted: int) -> list[int]:
-    """At most `wanted` of `available` indices, first and last among them."""
-    count = min(available, wanted)
-    return np.linspace(0, available - 1, count).round().astype(int).tolist()
 
 
 def no_depth_found(outputs: DataparserOutputs) -> CaptureError:

@@ -23,7 +23,7 @@ from scripts.benchmarking.jobs import Job, capture_hash, run_or_load
 from scripts.benchmarking.machine import commit, machine
 from scripts.benchmarking.methods import METHODS, PEER_RAYS
 from scripts.benchmarking.plot import draw_curves
-from scripts.benchmarking.prepared_capture import evenly_spread, write_benchmark_capture
+from scripts.benchmarking.prepared_capture import chosen_views, write_benchmark_capture
 from scripts.benchmarking.table import report
 
 PEER_ITERATIONS = 1000
@@ -109,7 +109,7 @@ def write_results(results: Mapping[str, Mapping[str, Any]], options: argparse.Na
         "machine": machine(),
         "capture": options.capture.resolve().name,
         "train_views": len(meta["train_filenames"]),
-        "held_out_views": len(evenly_spread(len(meta["val_filenames"]), held_out)),
+        "held_out_views": len(chosen_views(len(meta["val_filenames"]), held_out)),
         "quick": options.quick,
         "methods": results,
         "compared": compare(results),

@@ -20,6 +20,7 @@ from nerfstudio.pipelines.base_pipeline import Pipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
 from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
+from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, stage_frames
 from diffnerf_ns.refinement.stage import load_refiner, refiner_frame
 
@@ -55,7 +56,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
     manager = pipeline.datamanager
     assert isinstance(manager, RefinedDepthDataManager)
     dataset = manager.eval_dataset
-    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
+    chosen = evenly_spread(len(dataset), count)
     frames = [refiner_frame(frame) for frame in stage_frames(dataset._dataparser_outputs)]
     refiner = load_refiner(manager.config.refiner)
     views = []

@@ -17,7 +17,7 @@ from scripts.benchmarking import jobs
 from scripts.benchmarking.curves import compare, evaluation_steps, first_as_good
 from scripts.benchmarking.jobs import Job, capture_hash, run_or_load
 from scripts.benchmarking.methods import METHODS
-from scripts.benchmarking.prepared_capture import evenly_spread, write_benchmark_capture
+from scripts.benchmarking.prepared_capture import chosen_views, write_benchmark_capture
 from scripts.benchmarking.table import cost_table, markdown_table, quality_table
 
 
@@ -111,7 +111,7 @@ def test_tables_show_scores_costs_and_proportions() -> None:
     [(5, None, [0, 1, 2, 3, 4]), (5, 9, [0, 1, 2, 3, 4]), (5, 3, [0, 2, 4]), (40, 4, [0, 13, 26, 39]), (5, 1, [2])],
 )
 def test_chosen_views_are_evenly_spread(count: int, wanted: int | None, indices: list[int]) -> None:
-    assert evenly_spread(count, wanted) == indices
+    assert chosen_views(count, wanted) == indices
 
 
 def test_fewer_training_views_leave_the_held_out_ones_alone(capture: Path, tmp_path: Path) -> None:

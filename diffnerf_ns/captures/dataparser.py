@@ -15,6 +15,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.even_spread import evenly_spread
 
 CAPTURE_POSES = "capture_camera_to_world"
 """Key of the metadata with the poses of the capture's file [N, 4, 4], metres; nerfstudio turns and rounds its own."""
@@ -52,7 +53,7 @@ class DiffnerfDataParser(Nerfstudio):
         self.config = _config_for(self.config, meta)
         outputs = super()._generate_dataparser_outputs(_split_to_read(split, meta))
         if split == "train" and self.config.train_views is not None:
-            outputs = _with_views(outputs, _spread_evenly(self.config.train_views, len(outputs.image_filenames), file))
+            outputs = _with_views(outputs, _training_views(len(outputs.image_filenames), self.config.train_views, file))
         truth = self._reference_depth_files(file.parent, meta)
         metadata = {
             **outputs.metadata,
@@ -98,8 +99,7 @@ def _config_for(config: DiffnerfDataParserConfig, meta: dict[str, Any]) -> Diffn
     )
 
 
-def _spread_evenly(wanted: int, available: int, file: Path) -> list[int]:
-    """`wanted` of `available` indices, first and last among them."""
+def _training_views(available: int, wanted: int, file: Path) -> list[int]:
     if not 1 <= wanted <= available:
         raise CaptureError(
             file,
@@ -107,7 +107,7 @@ def _spread_evenly(wanted: int, available: int, file: Path) -> list[int]:
             f"{wanted} views are asked for, the training split has {available}",
             f"Set train_views to a number from 1 to {available}, or leave it out to train on all.",
         )
-    return np.linspace(0, available - 1, wanted).round().astype(int).tolist()
+    return evenly_spread(available, wanted)
 
 
 def _with_views(outputs: DataparserOutputs, views: list[int]) -> DataparserOutputs:

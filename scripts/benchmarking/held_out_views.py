@@ -13,7 +13,7 @@ from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
 from diffnerf_ns.rgbd_dataset import RGBDDataset
-from scripts.benchmarking.prepared_capture import evenly_spread
+from scripts.benchmarking.prepared_capture import chosen_views
 
 
 class HeldOutViews:
@@ -27,7 +27,7 @@ class HeldOutViews:
     def __init__(self, dataparser: DiffnerfDataParserConfig, count: int | None) -> None:
         outputs = dataparser.setup().get_dataparser_outputs(split="val")
         self.dataset = RGBDDataset(outputs, with_depth_truth=True)
-        self.indices = evenly_spread(len(self.dataset), count)
+        self.indices = chosen_views(len(self.dataset), count)
 
     def score(self, model: Model) -> dict[str, float]:
         """Means over the views. A region that no view has is left out."""

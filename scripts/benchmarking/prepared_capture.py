@@ -13,8 +13,12 @@ HELD_OUT_SHARE = 0.1
 """Share of the views that is held out where the capture names no split."""
 
 
-def evenly_spread(count: int, wanted: int | None) -> list[int]:
-    """Up to `wanted` of `count` indices, evenly spaced, both ends included; all where none are wanted in particular."""
+def chosen_views(count: int, wanted: int | None) -> list[int]:
+    """Up to `wanted` of `count` indices, evenly spaced, both ends included; all where none are wanted in particular.
+
+    Not `even_spread`, which gives the first where one is wanted, and may round otherwise between two that are as near:
+    benchmarks would score other views than they did.
+    """
     if wanted is None or wanted >= count:
         return list(range(count))
     if wanted == 1:
@@ -38,7 +42,7 @@ def write_benchmark_capture(
     """
     capture = open_capture(source)
     train, held_out = _split(capture)
-    train = [train[index] for index in evenly_spread(len(train), views)]
+    train = [train[index] for index in chosen_views(len(train), views)]
     entries = {
         "train": [_entry(capture, frame, out, reference_depth_folder) for frame in train],
         "val": [_entry(capture, frame, out, reference_depth_folder) for frame in held_out],
@@ -55,7 +59,7 @@ def _split(capture: Capture) -> tuple[list[CaptureFrame], list[CaptureFrame]]:
     frames = sorted(capture.frames, key=lambda frame: frame.entry["file_path"])
     held_out = [frame for frame in frames if frame.held_out]
     if not held_out:
-        chosen = evenly_spread(len(frames), max(1, round(HELD_OUT_SHARE * len(frames))))
+        chosen = chosen_views(len(frames), max(1, round(HELD_OUT_SHARE * len(frames))))
         held_out = [frames[index] for index in chosen]
     kept = {id(frame) for frame in held_out}
     return [frame for frame in frames if id(frame) not in kept], held_out

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from diffnerf_ns.captures.sensor_noise import SensorKind
 from diffnerf_ns.evaluation.refinement_report.frames import open_report_frames
+from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.training.calibration import CalibrateRefiner, rooms_to_judge
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR
@@ -46,7 +47,7 @@ def room_sets(rooms: int, views: int, width: int, scored: int) -> dict[str, list
     for sensors, room in rooms_to_judge(options):
         name = "rooms, held-out sensor" if sensors == HELD_OUT_SENSOR else "rooms, sensors of the training"
         truths = [partial(np.asarray, truth) for truth in room.truth_z_m]
-        sets.setdefault(name, []).append(PosedSet(room.frames, spread(len(truths), scored), truths))
+        sets.setdefault(name, []).append(PosedSet(room.frames, evenly_spread(len(truths), scored), truths))
     return sets
 
 
@@ -61,9 +62,4 @@ def capture_set(folder: Path, reference: str | None, corrupt_with: SensorKind | 
     """
     frames = open_report_frames(folder, Path(reference) if reference else None, corrupt_with, seed=0)
     seen = [frame.seen for frame in frames]
-    return PosedSet(seen, spread(len(seen), scored), [frame.read_truth_z_m for frame in frames])
-
-
-def spread(available: int, wanted: int) -> list[int]:
-    """Indices spread evenly over those available."""
-    return np.unique(np.linspace(0, available - 1, min(available, wanted)).round().astype(int)).tolist()
+    return PosedSet(seen, evenly_spread(len(seen), scored), [frame.read_truth_z_m for frame in frames])

@@ -27,6 +27,7 @@ from diffnerf_ns.evaluation.refinement_report.figures import HISTOGRAM_EDGES_M, 
 from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame, open_report_frames
 from diffnerf_ns.evaluation.refinement_report.page import headline, write_page
 from diffnerf_ns.evaluation.refinement_report.scoring import RAW, REFINED, ScoredFrame, mean_over_images, score_frames
+from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refinement.interface import DepthRefiner, ShowsDenoising
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.stage import load_refiner
@@ -76,7 +77,7 @@ def write_report(options: RefineReport, console: Console) -> Path:
         raise CaptureError(options.capture, "--frames", f"is {options.frames}", "Score 1 frame or more.")
     refiner = load_refiner(options)
     frames = open_report_frames(options.capture, options.reference_depth_folder, options.corrupt_with, options.seed)
-    indices = _spread(len(frames), options.frames or len(frames))
+    indices = evenly_spread(len(frames), options.frames or len(frames))
     options.out.mkdir(parents=True, exist_ok=True)
     scored, pictures, histograms = _score(frames, indices, refiner, options, console)
     if not scored:
@@ -98,7 +99,7 @@ def _score(
     console: Console,
 ) -> tuple[list[dict[str, Any]], list[Picture], dict[str, np.ndarray]]:
     """Scores of each frame, the frames to show, and pixels per bin of depth. Other frames' maps are not kept."""
-    shown = {indices[position] for position in _spread(len(indices), PICTURED_FRAMES)}
+    shown = {indices[position] for position in evenly_spread(len(indices), PICTURED_FRAMES)}
     scored, pictures = [], []
     histograms = {name: np.zeros(len(HISTOGRAM_EDGES_M) - 1, np.int64) for name in ("sensor", "refined", "reference")}
     results = score_frames(frames, indices, refiner, not options.multiview)
@@ -194,11 +195,6 @@ def _machine() -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}",
         "software": f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }
-
-
-def _spread(available: int, wanted: int) -> list[int]:
-    """Indices spread evenly over those available; all of them if more are wanted."""
-    return np.unique(np.linspace(0, available - 1, min(available, wanted)).round().astype(int)).tolist()
 
 
 def _summary_table(methods: dict[str, Any]) -> Table:

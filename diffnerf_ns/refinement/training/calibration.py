@@ -16,6 +16,7 @@ import torch
 
 from diffnerf_ns.captures.atomic_files import write_bytes_atomically
 from diffnerf_ns.evaluation.uncertainty_metrics import UncertaintyScores, uncertainty_scores
+from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, RoomClips, SensorMixture
@@ -157,7 +158,7 @@ def judge(refiner: DiffusionRefiner, room: SensedRoom, views: int) -> JudgedPixe
         room: posed frames with their truth.
         views: how many of them to refine, spread evenly.
     """
-    indices = np.unique(np.linspace(0, len(room.frames) - 1, views).round().astype(int)).tolist()
+    indices = evenly_spread(len(room.frames), views)
     parts = []
     for index, refined in zip(indices, refiner.refine(room.frames, indices), strict=True):
         truth = room.truth_z_m[index]
