@@ -10,12 +10,8 @@ from torch import Tensor
 
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.view_blocks import ViewBlock
-from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine
+from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_of_view
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
-from diffnerf_ns.refinement.view_votes import count_votes, overlapping_views
-
-MOST_VOTERS = 16
-"""Views that vote on each one, at most."""
 
 VIEWS_FOR_SCALE = 16
 """Evenly spaced views that voxel and truncation are chosen from."""
@@ -35,26 +31,16 @@ class FusedViews:
         self.block = block
         members = [frames[index] for index in block.members]
         self._place = {index: place for place, index in enumerate(block.members)}
-        self._sizes = [(frame.height, frame.width) for frame in members]
         self._intrinsics = _stacked([frame.intrinsics for frame in members], device)
         self._poses = _stacked([frame.camera_to_world for frame in members], device)
         self._depth_z_m = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
-        views = list(zip(self._depth_z_m, self._intrinsics, self._poses, strict=True))
-        for view in views:
-            self._fusion.reserve(*view)
-        for view in views:
-            self._fusion.add(*view)
+        self._fusion.add_all(self._depth_z_m, self._intrinsics, self._poses)
 
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""
-        place = self._place[index]
-        camera = self._intrinsics[place], self._poses[place]
-        fused = self._fusion.cast(*camera, *self._sizes[place])
-        surface = torch.where(fused > 0, fused, self._depth_z_m[place])
-        voters = overlapping_views(self._intrinsics, self._poses, self._sizes, place, MOST_VOTERS)
-        others = [(self._depth_z_m[voter], self._intrinsics[voter], self._poses[voter]) for voter in voters]
-        return ViewEvidence(*(maps[None] for maps in (fused, *count_votes(surface, *camera, others))))
+        maps = evidence_of_view(self._fusion, self._depth_z_m, self._intrinsics, self._poses, self._place[index])
+        return ViewEvidence(*(one[None] for one in maps))
 
     def _scale(self) -> tuple[float, float]:
         """Voxel and truncation, metres; sizes may differ, so each chosen frame's depth counts as one row of pixels."""

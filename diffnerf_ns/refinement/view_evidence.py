@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,9 @@ from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
 from diffnerf_ns.refinement.view_votes import count_votes, overlapping_views
 
 Engine = Literal["auto", "open3d", "torch"]
+
+MOST_VOTERS = 16
+"""Views that vote on each one, at most, chosen by overlap."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,6 @@ def evidence_from_views(
     intrinsics: Tensor,
     camera_to_world: Tensor,
     engine: Engine = "auto",
-    most_others: int = 16,
 ) -> ViewEvidence:
     """Fuses views of one room and asks each of them about the others.
 
@@ -44,31 +47,39 @@ def evidence_from_views(
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
         engine: what fuses: "open3d" needs Open3D and computes on the CPU, "torch" computes
             where the tensors are, "auto" takes Open3D for tensors on a CPU if it is installed.
-        most_others: views that vote on each one, at most, chosen by overlap.
 
     Returns:
         Tensors on the device of `depth_z_m`.
     """
     depth, intrinsics, poses = (tensor.float() for tensor in (depth_z_m, intrinsics, camera_to_world))
-    views, height, width = depth.shape
+    views = len(depth)
     for label, tensor, shape in (("intrinsics", intrinsics, (3, 3)), ("camera_to_world", poses, (4, 4))):
         if tensor.shape != (views, *shape):
             raise ValueError(f"{label} is {tuple(tensor.shape)}: {views} views need {(views, *shape)}")
     fusion = ViewFusion(*fusion_scale(depth, intrinsics, poses), chosen_engine(engine, depth.device), depth.device)
-    for view in range(views):
-        fusion.reserve(depth[view], intrinsics[view], poses[view])
-    for view in range(views):
-        fusion.add(depth[view], intrinsics[view], poses[view])
-    fused, support, violations = (torch.zeros_like(depth) for _ in range(3))
-    for view in range(views):
-        fused[view] = fusion.cast(intrinsics[view], poses[view], height, width)
-        surface = torch.where(fused[view] > 0, fused[view], depth[view])
-        others = [
-            (depth[other], intrinsics[other], poses[other])
-            for other in overlapping_views(intrinsics, poses, [(height, width)] * views, view, most_others)
-        ]
-        support[view], violations[view] = count_votes(surface, intrinsics[view], poses[view], others)
-    return ViewEvidence(fused, support, violations)
+    fusion.add_all(depth, intrinsics, poses)
+    maps = [evidence_of_view(fusion, depth, intrinsics, poses, view) for view in range(views)]
+    return ViewEvidence(*(torch.stack(of_views) for of_views in zip(*maps, strict=True)))
+
+
+def evidence_of_view(
+    fusion: ViewFusion, depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor, view: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One view's maps [height, width] in the order of `ViewEvidence`.
+
+    Args:
+        fusion: all views, fused.
+        depth_z_m: sensor z-depth [height, width] of each view, metres, 0 where missing; sizes may differ.
+        intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
+        camera_to_world: [views, 4, 4], metres, OpenGL axes.
+        view: which one is asked about.
+    """
+    sizes = [(depth.shape[0], depth.shape[1]) for depth in depth_z_m]
+    fused = fusion.cast(intrinsics[view], camera_to_world[view], *sizes[view])
+    surface = torch.where(fused > 0, fused, depth_z_m[view])
+    voters = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
+    others = [(depth_z_m[voter], intrinsics[voter], camera_to_world[voter]) for voter in voters]
+    return fused, *count_votes(surface, intrinsics[view], camera_to_world[view], others)
 
 
 def chosen_engine(engine: Engine, device: torch.device) -> Literal["open3d", "torch"]:

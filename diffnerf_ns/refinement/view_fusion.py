@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -34,7 +35,7 @@ class ViewFusion:
     """A surface that grows with every frame; frames are not kept.
 
     A frame carves what it looks through out of the surface as known so far. To let every frame carve what any other
-    measured, `reserve` all frames before the first is added.
+    measured, `reserve` all frames before the first is added, or `add_all` at once.
     """
 
     def __init__(
@@ -70,6 +71,14 @@ class ViewFusion:
             camera_to_world: [4, 4], metres, OpenGL axes.
         """
         self._volume.add(depth_z_m, intrinsics, camera_to_world)
+
+    def add_all(self, depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> None:
+        """Fuses frames that carve from each other; arguments as in `add`, one for each frame."""
+        frames = list(zip(depth_z_m, intrinsics, camera_to_world, strict=True))
+        for frame in frames:
+            self.reserve(*frame)
+        for frame in frames:
+            self.add(*frame)
 
     def cast(self, intrinsics: Tensor, camera_to_world: Tensor, height: int, width: int) -> Tensor:
         """z-depth [height, width] of the surface, metres, seen from a camera as in `add`; 0 where none is known."""
