@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from diffnerf_ns.captures.capture_errors import CaptureError
-from diffnerf_ns.refinement.refiner_config import RefinerConfig
+from diffnerf_ns.refinement.refiner_config import RefinerConfig, RefinerSettings
+
+if TYPE_CHECKING:
+    from diffnerf_ns.refinement.interface import DepthRefiner
 
 
 @dataclass(kw_only=True)
@@ -103,17 +106,23 @@ def _load_make_room() -> tuple[type, Callable[[Any], None]]:
     return MakeRoomOptions, make_room
 
 
+def _loaded_refiner(options: RefinerSettings) -> DepthRefiner:
+    """The refiner with these settings; exits with one line where there is no such refiner."""
+    from diffnerf_ns.refinement.stage import load_refiner
+
+    try:
+        return load_refiner(options)
+    except ValueError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
 def _refine(options: RefineCapture) -> None:
     from rich.console import Console
 
     from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
     from diffnerf_ns.refinement.refined_capture import write_refined_capture
-    from diffnerf_ns.refinement.stage import load_refiner
 
-    try:
-        refiner = load_refiner(options)
-    except ValueError as error:
-        raise SystemExit(f"Error: {error}") from error
+    refiner = _loaded_refiner(options)
     cache = RefinementCache(options.cache_dir or default_cache_dir())
     console = Console()
     out = write_refined_capture(options.capture, options.out, refiner, cache, console)
@@ -124,14 +133,10 @@ def _load_refine_report() -> tuple[type, Callable[[Any], None]]:
     from rich.console import Console
 
     from diffnerf_ns.evaluation.refinement_report.command import RefineReport, write_report
-    from diffnerf_ns.refinement.stage import RefinerNotFoundError
 
     def refine_report(options: RefineReport) -> None:
         console = Console()
-        try:
-            out = write_report(options, console)
-        except RefinerNotFoundError as error:
-            raise SystemExit(f"Error: {error}") from error
+        out = write_report(options, _loaded_refiner(options), console)
         console.print(f"Wrote {out / 'index.html'}", soft_wrap=True)
 
     return RefineReport, refine_report

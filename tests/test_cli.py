@@ -113,6 +113,19 @@ def test_an_unknown_refiner_ends_with_one_line(capture: Path, tmp_path: Path) ->
         cli.main(["refine", str(capture), "--out", str(tmp_path / "out"), "--model", "magic"])
 
 
+@pytest.mark.parametrize("command", ["refine", "refine-report"])
+@pytest.mark.parametrize(("setting", "value"), [("steps", "0"), ("ensemble", "0"), ("batch", "-1"), ("device", "gpu")])
+def test_a_setting_that_the_refiner_cannot_have_ends_with_one_line(
+    command: str, setting: str, value: str, capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as exit_info:
+        run_as_script(monkeypatch, command, str(capture), "--out", str(out), f"--{setting}", value)
+    assert str(exit_info.value.code).startswith(f"Error: refiner.{setting} is ")
+    assert "\n" not in str(exit_info.value.code)
+    assert not out.exists()
+
+
 def test_the_cache_is_listed_verified_and_cleared(
     capture: Path, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture
 ) -> None:

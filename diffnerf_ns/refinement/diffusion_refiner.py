@@ -61,9 +61,7 @@ class DiffusionRefiner:
                 raise ValueError(f"refiner.{name} is {value}: give {accepted.start} to {accepted.stop - 1}")
         self.config = config
         self.folder = weights_folder(config.model)
-        self.device = torch.device(
-            config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        )
+        self.device = _device(config.device)
         self._pipeline: DepthRefinementPipeline | None = None
         self._frames: Sequence[RefinerFrame] | None = None
         self._blocks: dict[int, ViewBlock] = {}
@@ -167,6 +165,15 @@ class DiffusionRefiner:
             self._pipeline = pipeline.to(self.device)
         assert self._pipeline is not None
         return self._pipeline
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"refiner.device is {name!r}: give auto, cpu, cuda, cuda:1, ...") from error
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

@@ -30,7 +30,6 @@ from diffnerf_ns.evaluation.refinement_report.scoring import RAW, REFINED, Score
 from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refinement.interface import DepthRefiner, ShowsDenoising
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
-from diffnerf_ns.refinement.stage import load_refiner
 
 PICTURED_FRAMES = 3
 """Frames that are shown, spread evenly over those that are scored."""
@@ -71,11 +70,16 @@ class RefineReport(RefinerSettings):
     """Decides what the simulated sensor does, and the diffusion model's noise."""
 
 
-def write_report(options: RefineReport, console: Console) -> Path:
-    """Makes the report and returns its folder."""
+def write_report(options: RefineReport, refiner: DepthRefiner, console: Console) -> Path:
+    """Makes the report and returns its folder.
+
+    Args:
+        options: the command's.
+        refiner: with the settings among them.
+        console: where to show progress and the result.
+    """
     if options.frames is not None and options.frames < 1:
         raise CaptureError(options.capture, "--frames", f"is {options.frames}", "Score 1 frame or more.")
-    refiner = load_refiner(options)
     frames = open_report_frames(options.capture, options.reference_depth_folder, options.corrupt_with, options.seed)
     indices = evenly_spread(len(frames), options.frames or len(frames))
     options.out.mkdir(parents=True, exist_ok=True)
