@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
@@ -79,3 +82,44 @@ def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
 def test_poses_of_another_number_are_refused() -> None:
     with pytest.raises(ValueError, match="camera_to_world"):
         evidence_from_views(plane_seen_by(2), INTRINSICS.expand(2, 3, 3), poses(3))
+
+
+@pytest.fixture(scope="module")
+def room() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Exact depth of a furnished room from 12 places, intrinsics and poses."""
+    made = generate_room(3)
+    camera = Camera.of_size(96, 72, 65.0)
+    camera_to_world = camera_path(made, 36, 3)[:12]
+    truth = render(made, camera_to_world, camera, "cpu").depth_z_m
+    matrix = torch.tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
+    return truth, matrix.expand(12, 3, 3), camera_to_world.float()
+
+
+def test_engines_see_the_same_surface(room: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    first, second = (evidence_from_views(*room, engine) for engine in ("open3d", "torch"))
+    both = (first.fused_z_m > 0) & (second.fused_z_m > 0)
+    assert both.float().mean() > 0.95
+    difference = (first.fused_z_m - second.fused_z_m).abs()[both]
+    assert difference.median() < 0.005, "a tenth of a voxel"
+    assert (difference > 0.15).float().mean() < 0.04, "at edges"
+
+
+def test_poses_that_are_off_by_a_centimetre_and_half_a_degree_cost_little(
+    room: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    truth, intrinsics, exact = room
+    drawn = torch.randn(len(exact), 6, generator=torch.Generator().manual_seed(0))
+    drawn = torch.nn.functional.normalize(drawn.view(-1, 2, 3), dim=-1)
+    angles = drawn[:, 0] * math.radians(0.5)
+    off = exact.clone()
+    cross = torch.linalg.cross(angles[:, None, :], torch.eye(3).expand(len(angles), 3, 3)).mT
+    off[:, :3, :3] = torch.linalg.matrix_exp(cross) @ exact[:, :3, :3]
+    off[:, :3, 3] += 0.01 * drawn[:, 1]
+    errors = []
+    for poses_ in (exact, off):
+        found = evidence_from_views(truth, intrinsics, poses_).fused_z_m
+        known = (found > 0) & (truth > 0)
+        errors.append((found - truth).abs()[known])
+    assert [len(error) / truth.numel() > 0.97 for error in errors] == [True, True]
+    assert errors[1].median() < 0.015
+    assert errors[1].mean() < 1.5 * errors[0].mean()
