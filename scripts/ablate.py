@@ -3,7 +3,8 @@
     python -m scripts.ablate CAPTURE --reference-depth-folder depth_ref --views 10 40 --seeds 0 1 2
 
 Every run goes to OUT/ablation.json as it ends, and is not made again. OUT/ablation.md has the table: means over seeds,
-with their standard deviation. The time of a run is that of ns-train, start-up included.
+with their standard deviation. The time of a run is that of ns-train, start-up included. With --mesh, the surface is
+scored too, by scripts/score_mesh.py.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
 VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
+    "depth fades to a tenth": ["diffnerf", f"{MODEL}depth-loss-left", "0.1"],
+    "depth fades to a hundredth": ["diffnerf", f"{MODEL}depth-loss-left", "0.01"],
     "no pose refinement": ["diffnerf", *NO_POSES],
     "poses after 100 steps": ["diffnerf", "--optimizers.camera-opt.scheduler.delay-steps", "100"],
     "free space unknown": ["diffnerf", f"{MODEL}free-space-rays", "0"],
@@ -56,6 +59,7 @@ COLUMNS = {
     "ssim": ("SSIM", 3),
     "depth_mae_m": ("depth MAE m", 4),
     "depth_rmse_m": ("depth RMSE m", 3),
+    "mesh_f_score": ("mesh F", 3),
     "training_seconds": ("training s", 0),
 }
 """Titles and decimals of the table, by score."""
@@ -92,6 +96,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, help="training iterations (default: the method's)")
     parser.add_argument("--rays", type=int, help="rays of a training step (default: the method's)")
     parser.add_argument("--reference-depth-folder", help="folder of the capture with depth to score against")
+    parser.add_argument("--mesh", action="store_true", help="score the surface too; needs reference depth")
     parser.add_argument("--out", type=Path, default=Path("ablation"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -102,11 +107,17 @@ def main() -> None:
         for views in options.views:
             for variant in options.variants:
                 run = Run(capture, variant, views, seed, options.iterations, options.rays)
-                if not any(asdict(run).items() <= result.items() for result in results):
-                    results.append({**asdict(run), **train_and_evaluate(run, options)})
+                if not any(is_result_of(run, options.mesh, result) for result in results):
+                    result = {**asdict(run), **train_and_evaluate(run, options)}
+                    results = [other for other in results if not is_result_of(run, False, other)] + [result]
                     file.write_text(json.dumps(results, indent=1))
                     (options.out / "ablation.md").write_text(table(results))
     print(table(results))
+
+
+def is_result_of(run: Run, with_mesh: bool, result: dict) -> bool:
+    """Whether a result is that of a run, with all that is asked for."""
+    return asdict(run).items() <= result.items() and (not with_mesh or "mesh_f_score" in result)
 
 
 def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float]:
@@ -130,7 +141,13 @@ def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float
     execute(
         ["ns-eval", "--load-config", str(config), "--output-path", str(scores)], options.out / f"{run.folder}.eval.log"
     )
-    return {**json.loads(scores.read_text())["results"], "training_seconds": seconds}
+    results = {**json.loads(scores.read_text())["results"], "training_seconds": seconds}
+    if options.mesh:
+        mesh = options.out / f"{run.folder}.mesh.json"
+        command = [sys.executable, "-m", "scripts.score_mesh", "--load-config", str(config), "--output-path", str(mesh)]
+        execute(command, options.out / f"{run.folder}.mesh.log")
+        results |= json.loads(mesh.read_text())
+    return results
 
 
 def table(results: list[dict]) -> str:
@@ -146,14 +163,19 @@ def table(results: list[dict]) -> str:
         "| --- " * (6 + len(COLUMNS)) + "|",
     ]
     for (capture, *counts, variant), runs in groups.items():
-        scores = [mean_and_spread([run[score] for run in runs], decimals) for score, (_, decimals) in COLUMNS.items()]
+        scores = [
+            mean_and_spread([run[score] for run in runs if score in run], decimals)
+            for score, (_, decimals) in COLUMNS.items()
+        ]
         cells = [Path(capture).name, *(str(count or "all") for count in counts), variant, str(len(runs)), *scores]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def mean_and_spread(values: list[float], decimals: int) -> str:
-    """The mean, and behind it the standard deviation where there is more than one value."""
+    """The mean, and behind it the standard deviation where there is more than one value; a dash without any."""
+    if not values:
+        return "-"
     text = f"{mean(values):.{decimals}f}"
     return text if len(values) == 1 else f"{text} ± {stdev(values):.{decimals}f}"
 

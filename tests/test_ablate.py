@@ -25,6 +25,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             seed = float(run[-2][run[-2].index("--machine.seed") + 1])
             scores = {"psnr": 20.0 + seed, "ssim": 0.7, "depth_mae_m": 0.05, "depth_rmse_m": 0.2}
             Path(command[-1]).write_text(json.dumps({"results": scores}))
+        if "scripts.score_mesh" in command:
+            Path(command[-1]).write_text(json.dumps({"mesh_f_score": 0.5}))
 
     monkeypatch.setattr(ablate, "execute", execute)
     return run
@@ -53,6 +55,12 @@ def test_every_variant_view_count_and_seed_is_trained_and_evaluated_once(
     assert len(commands) == 16
     run_ablation(*arguments, "--iterations", "7")
     assert len(commands) == 32
+
+
+def test_surfaces_are_scored_on_demand(commands: list[list[str]], run_ablation: Callable[..., str]) -> None:
+    assert "| 0.200 | - |" in run_ablation("--variants", "L1")
+    assert "| 0.200 | 0.500 |" in run_ablation("--variants", "L1", "--mesh")
+    assert [command[0] for command in commands] == ["ns-train", "ns-eval", "ns-train", "ns-eval", sys.executable]
 
 
 def test_views_seed_and_steps_reach_the_command(commands: list[list[str]], run_ablation: Callable[..., str]) -> None:
