@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -21,12 +22,14 @@ from rich.console import Console
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import CAPTURE_POSES, DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
+from diffnerf_ns.captures.lens import Lens
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.frame_files import StageFrame
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
-from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames
+from diffnerf_ns.refinement.stage import load_refiner, refine_frames
 from diffnerf_ns.refinement.team import team_that_waits
 from diffnerf_ns.rgbd_dataset import DepthAndSigma, RGBDDataset, no_depth_found
 from diffnerf_ns.rgbd_pixel_sampler import RGBDPixelSampler, RGBDPixelSamplerConfig
@@ -205,9 +208,18 @@ def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
                 height=files.height,
                 intrinsics=intrinsics[index],
                 camera_to_world=poses[index],
+                lens=_lens(cameras, index),
             )
         )
     return frames
+
+
+def _lens(cameras: Cameras, index: int) -> Lens:
+    fisheye = int(cameras.camera_type[index]) == CameraType.FISHEYE.value
+    if cameras.distortion_params is None:
+        return Lens(is_fisheye=fisheye)
+    k1, k2, k3, k4, p1, p2 = cameras.distortion_params[index].double().tolist()
+    return Lens((k1, k2, k3, k4), (p1, p2), fisheye)
 
 
 def check_dataparser_outputs(splits: list[DataparserOutputs]) -> None:

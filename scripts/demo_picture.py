@@ -22,7 +22,8 @@ from nerfstudio.utils.eval_utils import eval_setup
 from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
 from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, stage_frames
-from diffnerf_ns.refinement.stage import load_refiner, refiner_frame
+from diffnerf_ns.refinement.frame_files import refiner_frame
+from diffnerf_ns.refinement.stage import load_refiner
 
 Image = npt.NDArray[np.float32]
 LARGEST_ERROR_M = 0.2

@@ -47,9 +47,11 @@ RGBD = "diffnerf_ns.rgbd_dataset"
 PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
 PARSER = f"{CAPTURES}.dataparser"
 STAGE = f"{REFINEMENT}.stage"
+FRAME_FILES = f"{REFINEMENT}.frame_files"
 TRAINING = f"{REFINEMENT}.training"
 BASELINES = "diffnerf_ns.evaluation.depth_baselines"
 REPORT = "diffnerf_ns.evaluation.refinement_report"
+FUSED_SURFACE = "diffnerf_ns.evaluation.fused_surface"
 PICTURES = "diffnerf_ns.depth_pictures"
 PACKED = "diffnerf_ns.packed_images"
 DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS, PICTURES, PACKED)
@@ -72,13 +74,15 @@ ROOMS = (
     Room(f"{REFINEMENT}.tsdf_open3d", (f"{REFINEMENT}.tsdf",), ("torch", "open3d")),
     Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage
+    Room(FRAME_FILES, (*PURE, CAPTURES, f"{REFINEMENT}.interface"), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
     Room(STAGE, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *IMAGES, "rich"), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.team", (), ("torch",)),
     Room(f"{REFINEMENT}.refined_capture", (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, "rich"), never_of_project=(PARSER,)),
     # beside the flow: what judges stage 1
     Room(BASELINES, PURE, (*ARRAYS, "cv2")),
     Room(REPORT, (*PURE, CAPTURES, REFINEMENT, BASELINES, REPORT), (*ARRAYS, "matplotlib", "rich", "tyro"), (PARSER,)),
-    Room(f"{REPORT}.tsdf_rival", (f"{REFINEMENT}.interface",), (*ARRAYS, "open3d")),
+    Room(f"{REPORT}.tsdf_rival", (f"{REFINEMENT}.interface", FUSED_SURFACE), (*ARRAYS, "open3d")),
+    *(Room(prefix, (), ("numpy", "open3d")) for prefix in (FUSED_SURFACE, "diffnerf_ns.evaluation.mesh_scores")),
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio", "rich")) for prefix in DATA),
     Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),

@@ -28,10 +28,11 @@ from diffnerf_ns.refined_datamanager import (
     stage_frames,
 )
 from diffnerf_ns.refinement.cache import RefinementCache
+from diffnerf_ns.refinement.frame_files import refiner_frame
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.refined_capture import stage_frame
-from diffnerf_ns.refinement.stage import frame_keys, refiner_frame
+from diffnerf_ns.refinement.stage import frame_keys
 
 PROJECT = Path(__file__).resolve().parent.parent
 

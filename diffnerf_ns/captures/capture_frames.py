@@ -11,7 +11,11 @@ import numpy.typing as npt
 
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
+from diffnerf_ns.captures.lens import Lens
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+
+CAMERA_KEYS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_model", "k1", "k2", "k3", "k4", "p1", "p2")
+"""What transforms.json may say of the camera for all frames at once."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class CaptureFrame:
     """Its files and its camera's size."""
     intrinsics: npt.NDArray[np.float64]
     """Pinhole matrix [3, 3], pixels."""
+    lens: Lens
+    """Its distortion."""
     camera_to_world: npt.NDArray[np.float64]
     """Rigid pose [4, 4], OpenGL axes."""
     held_out: bool
@@ -61,7 +67,7 @@ def open_capture(data: Path) -> Capture:
 
 
 def _shared(meta: dict[str, Any]) -> dict[str, Any]:
-    return {key: meta[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h") if key in meta}
+    return {key: meta[key] for key in CAMERA_KEYS if key in meta}
 
 
 def _frame(folder: Path, values: dict[str, Any], entry: dict[str, Any], held_out: set[str]) -> CaptureFrame:
@@ -73,6 +79,7 @@ def _frame(folder: Path, values: dict[str, Any], entry: dict[str, Any], held_out
         intrinsics=np.array(
             [[values["fl_x"], 0, values["cx"]], [0, values["fl_y"], values["cy"]], [0, 0, 1]], dtype=np.float64
         ),
+        lens=Lens.of_transforms(values),
         camera_to_world=np.array(entry["transform_matrix"], dtype=np.float64),
         held_out=str(Path(entry["file_path"])) in held_out,
     )

@@ -31,7 +31,7 @@ class RefinerFrame:
     height: int
     """Rows of image and depth, pixels."""
     intrinsics: npt.NDArray[np.float64]
-    """Pinhole matrix [3, 3] for that size, pixels; (0, 0) is the first pixel's corner. Lens distortion is ignored."""
+    """Pinhole matrix [3, 3] for that size, pixels; (0, 0) is the first pixel's corner. Lens distortion is undone."""
     camera_to_world: npt.NDArray[np.float64]
     """Rigid pose [4, 4], metres, OpenGL axes (x right, y up, z backwards)."""
     read_image: Callable[[], npt.NDArray[np.uint8]]

@@ -16,8 +16,9 @@ from diffnerf_ns.captures.capture_frames import Capture, CaptureFrame, open_capt
 from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
 from diffnerf_ns.refinement.cache import RefinementCache
+from diffnerf_ns.refinement.frame_files import StageFrame
 from diffnerf_ns.refinement.interface import DepthRefiner
-from diffnerf_ns.refinement.stage import StageFrame, refine_frames
+from diffnerf_ns.refinement.stage import refine_frames
 
 METRES_PER_SIGMA_UNIT = 1e-4
 """Metres per unit of the sigma files: tenths of a millimetre."""
@@ -131,4 +132,5 @@ def stage_frame(frame: CaptureFrame, metres_per_unit: float) -> StageFrame:
         height=frame.files.height,
         intrinsics=frame.intrinsics.astype(np.float32).astype(np.float64),  # as nerfstudio has them: one cache for both
         camera_to_world=frame.camera_to_world,
+        lens=frame.lens,
     )

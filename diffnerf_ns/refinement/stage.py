@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffnerf_ns.captures.atomic_files import content_hash
-from diffnerf_ns.captures.depth_files import depth_file_size, read_depth_z_m
-from diffnerf_ns.captures.depth_resampling import resample_depth
-from diffnerf_ns.captures.image_files import read_image
 from diffnerf_ns.refinement.cache import Manifest, RefinementCache
+from diffnerf_ns.refinement.frame_files import StageFrame, as_the_camera_sees, refiner_frame, sensor_depth_z_m
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import (
     DepthRefiner,
@@ -42,28 +38,6 @@ ALONE = Team()
 
 POSE_DECIMALS = 5
 """Digits of a relative pose (metres) that make a difference to the cache."""
-
-
-@dataclass(frozen=True)
-class StageFrame:
-    """One posed RGB-D frame by its files."""
-
-    name: str
-    """For messages and manifests; unique."""
-    image_file: Path
-    """Colour."""
-    depth_file: Path
-    """Sensor depth of the same view; its size may differ from the image's."""
-    metres_per_unit: float
-    """Metres per unit that the depth file stores."""
-    width: int
-    """Columns of the image for which the intrinsics hold, pixels."""
-    height: int
-    """Rows of that image, pixels."""
-    intrinsics: npt.NDArray[np.float64]
-    """Pinhole matrix [3, 3], pixels."""
-    camera_to_world: npt.NDArray[np.float64]
-    """Rigid pose [4, 4], metres, OpenGL axes."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +112,7 @@ def refine_frames(
         todo = [index for index, key in enumerate(keys) if infos[key] is None]
         # frames that look at the same others come one after another, so that what these say is worked out once
         todo.sort(key=lambda index: sorted((index, *refiner.context(refiner_frames, index))))
-        added = _refine_missing(team.share(todo), refiner_frames, keys, refiner, cache, console)
+        added = _refine_missing(team.share(todo), frames, refiner_frames, keys, refiner, cache, console)
     infos = {key: info or added.get(key) or cache.read_info(key) for key, info in infos.items()}
     _check_complete(infos, cache)
     cache.write_manifest(
@@ -153,7 +127,8 @@ def refine_frames(
 
 def _refine_missing(
     todo: Sequence[int],
-    frames: Sequence[RefinerFrame],
+    frames: Sequence[StageFrame],
+    refiner_frames: Sequence[RefinerFrame],
     keys: Sequence[str],
     refiner: DepthRefiner,
     cache: RefinementCache,
@@ -167,7 +142,7 @@ def _refine_missing(
         for batch in (todo[first : first + BATCH] for first in range(0, len(todo), BATCH)):
             wanted = [index for index in batch if cache.read_info(keys[index]) is None]
             progress.advance(task, len(batch) - len(wanted))
-            for index, refined in zip(wanted, refiner.refine(frames, wanted), strict=True):
+            for index, refined in zip(wanted, refiner.refine(refiner_frames, wanted), strict=True):
                 infos[keys[index]] = _store(cache, keys[index], frames[index], refined)
                 rate = len(infos) / (time.perf_counter() - start)
                 progress.update(task, advance=1, rate=f"{rate:.1f} frames/s")
@@ -180,26 +155,6 @@ def _check_complete(infos: Mapping[str, dict[str, Any] | None], cache: Refinemen
             f"{missing} frames are not in {cache.root} though they were refined: something removes its files, or the "
             "processes have caches of their own. Give all the same folder as cache_dir."
         )
-
-
-def refiner_frame(frame: StageFrame) -> RefinerFrame:
-    """The frame as refiners see it: image and depth at one size, the smaller of the two."""
-    depth_width, depth_height = depth_file_size(frame.depth_file)
-    width, height = min((depth_width, depth_height), (frame.width, frame.height))
-    scale = np.diag([width / frame.width, height / frame.height, 1.0])
-
-    def read_depth_z_m_at_size() -> npt.NDArray[np.float32]:
-        return resample_depth(read_depth_z_m(frame.depth_file, frame.metres_per_unit), width, height)
-
-    return RefinerFrame(
-        name=frame.name,
-        width=width,
-        height=height,
-        intrinsics=scale @ frame.intrinsics,
-        camera_to_world=frame.camera_to_world,
-        read_image=partial(read_image, frame.image_file, width, height),
-        read_depth_z_m=read_depth_z_m_at_size,
-    )
 
 
 def frame_keys(
@@ -233,18 +188,20 @@ class _FrameContent(NamedTuple):
 
 def _frame_content(frame: StageFrame, seen: RefinerFrame) -> _FrameContent:
     camera = f"{seen.width} {seen.height} {np.round(seen.intrinsics, 3).tolist()} {frame.metres_per_unit:.6g}"
+    if not frame.lens.is_pinhole:
+        camera += f" {frame.lens}"
     depth, suffix = frame.depth_file.read_bytes(), frame.depth_file.suffix
     return _FrameContent(
         content_hash(camera, frame.image_file.read_bytes(), depth, suffix), content_hash(camera, depth, suffix)
     )
 
 
-def _store(cache: RefinementCache, key: str, frame: RefinerFrame, refined: RefinedDepth) -> dict[str, Any]:
-    if refined.depth_z_m.shape != (frame.height, frame.width):
-        raise ValueError(
-            f"refined depth of {frame.name} is {refined.depth_z_m.shape}, its frame ({frame.height}, {frame.width})"
-        )
-    info = _measure(frame.read_depth_z_m(), refined)
+def _store(cache: RefinementCache, key: str, frame: StageFrame, refined: RefinedDepth) -> dict[str, Any]:
+    sensor_z_m = sensor_depth_z_m(frame)
+    if refined.depth_z_m.shape != sensor_z_m.shape:
+        raise ValueError(f"refined depth of {frame.name} is {refined.depth_z_m.shape}, its frame {sensor_z_m.shape}")
+    refined = as_the_camera_sees(frame, refined)
+    info = _measure(sensor_z_m, refined)
     cache.save(key, (refined.depth_z_m, refined.sigma_z_m, refined.provenance), info)
     return info
 

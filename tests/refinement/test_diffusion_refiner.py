@@ -17,11 +17,12 @@ from rich.console import Console
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner, fastest_dtype
+from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame
 from diffnerf_ns.refinement.fused_views import FusedViews
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame, RefinerNotFoundError
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
-from diffnerf_ns.refinement.stage import StageFrame, load_refiner, refine_frames, refiner_frame
+from diffnerf_ns.refinement.stage import load_refiner, refine_frames
 from diffnerf_ns.refinement.view_blocks import LARGEST_BLOCK, LARGEST_CORE, view_blocks
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
 

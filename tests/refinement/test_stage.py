@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,18 @@ from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
+from diffnerf_ns.captures.lens import Lens, LensMaps
+from diffnerf_ns.depth_units import sensor_sigma_z_m
 from diffnerf_ns.refinement.cache import RefinementCache
+from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame, sensor_depth_z_m
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame
 from diffnerf_ns.refinement.stage import (
     RefinerNotFoundError,
-    StageFrame,
     StageResult,
     frame_keys,
     load_refiner,
     refine_frames,
-    refiner_frame,
 )
 
 
@@ -304,6 +306,28 @@ def test_image_and_depth_of_different_size_meet_at_the_smaller(capture: Path) ->
     np.testing.assert_allclose(seen.intrinsics[:2], frame.intrinsics[:2] / 2)
     write_depth_png(frame.depth_file, np.full((24, 32), 2.0))
     assert refiner_frame(frame).read_depth_z_m().shape == (12, 16)
+
+
+def test_refiners_see_a_pinhole_and_rays_get_what_the_lens_sees(capture: Path, cache_dir: Path) -> None:
+    (plain,) = frames_of(capture, 1)
+    bent = replace(plain, lens=Lens((-0.6, 0.2, 0.0, 0.0)))
+    sensor = sensor_depth_z_m(bent)
+    seen = refiner_frame(bent).read_depth_z_m()
+    assert not np.array_equal(seen, sensor)
+
+    cache = RefinementCache(cache_dir)
+    result = run([bent], CountingRefiner(), cache_dir)
+    assert result.keys != run([plain], CountingRefiner(), cache_dir).keys
+    found = cache.load(result.keys[0])
+    assert found is not None
+    depth_z_m, sigma_z_m, _ = found
+    shown = LensMaps(bent.lens, plain.intrinsics, 16, 12).distorted(np.ones_like(sensor)) > 0
+    assert 0 < (~shown).sum() < shown.sum()
+    np.testing.assert_allclose(depth_z_m[~shown], sensor[~shown], atol=1e-3)
+    np.testing.assert_allclose(sigma_z_m[~shown], sensor_sigma_z_m(sensor)[~shown], rtol=0.02, atol=1e-4)
+    refined = np.where(seen > 0, seen + 0.01, 0).astype(np.float32)
+    expected = LensMaps(bent.lens, plain.intrinsics, 16, 12).distorted(refined)
+    np.testing.assert_allclose(depth_z_m[shown], expected[shown], atol=1e-3)
 
 
 def test_grey_images_and_images_with_alpha_are_read(capture: Path) -> None:

@@ -18,9 +18,9 @@ from diffnerf_ns.captures.depth_files import DEPTH_SUFFIXES, read_depth_z_m
 from diffnerf_ns.captures.depth_resampling import resample_depth
 from diffnerf_ns.captures.sensor_noise import SensorKind
 from diffnerf_ns.evaluation.refinement_report.corruption import corrupted_depth
+from diffnerf_ns.refinement.frame_files import StageFrame, lens_maps, refiner_frame
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.refined_capture import stage_frame
-from diffnerf_ns.refinement.stage import refiner_frame
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -56,8 +56,9 @@ def open_report_frames(
     truth_files = _truth_files(capture, frames, reference_folder, corrupt_with is not None)
     result = []
     for index, (frame, truth_file) in enumerate(zip(frames, truth_files, strict=True)):
-        seen = replace(refiner_frame(stage_frame(frame, capture.metres_per_unit)), name=frame.entry["file_path"])
-        read_truth = partial(_read_at_size, truth_file, capture.metres_per_unit, seen.width, seen.height)
+        staged = stage_frame(frame, capture.metres_per_unit)
+        seen = replace(refiner_frame(staged), name=frame.entry["file_path"])
+        read_truth = partial(_read_truth, truth_file, staged, seen.width, seen.height)
         if corrupt_with is not None:
             frame_seed = seed * SEEDS_PER_REPORT + index
             seen = replace(seen, read_depth_z_m=partial(_read_corrupted, corrupt_with, read_truth, seen, frame_seed))
@@ -120,8 +121,10 @@ def _in_reference_folder(folder: Path, frame: CaptureFrame) -> Path:
     return found[0]
 
 
-def _read_at_size(file: Path, metres_per_unit: float, width: int, height: int) -> FloatMap:
-    return resample_depth(read_depth_z_m(file, metres_per_unit), width, height)
+def _read_truth(file: Path, frame: StageFrame, width: int, height: int) -> FloatMap:
+    """Depth as refiners see it: at their size, without distortion."""
+    truth_z_m, maps = resample_depth(read_depth_z_m(file, frame.metres_per_unit), width, height), lens_maps(frame)
+    return truth_z_m if maps is None else maps.pinhole_depth(truth_z_m)
 
 
 def _read_corrupted(
