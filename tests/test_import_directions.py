@@ -18,6 +18,7 @@ PURE = (
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
     "diffnerf_ns.even_spread",
+    "diffnerf_ns.origin",
     "diffnerf_ns.out_of_memory",
     "diffnerf_ns.peak_memory",
     "diffnerf_ns.rays_per_batch",

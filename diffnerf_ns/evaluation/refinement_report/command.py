@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame, open_re
 from diffnerf_ns.evaluation.refinement_report.page import headline, write_page
 from diffnerf_ns.evaluation.refinement_report.scoring import RAW, REFINED, ScoredFrame, mean_over_images, score_frames
 from diffnerf_ns.even_spread import evenly_spread
+from diffnerf_ns.origin import commit, processor_name, usable_cores
 from diffnerf_ns.refinement.interface import DepthRefiner, ShowsDenoising
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
 
@@ -156,7 +155,7 @@ def _report(
             "seed": options.seed,
             "command": shlex.join(["diffnerf", *sys.argv[1:]]),
             "version": diffnerf_ns.__version__,
-            "commit": _commit(),
+            "commit": commit(),
             **_machine(),
         },
         "rules": RULES,
@@ -177,26 +176,10 @@ def _report(
     return report
 
 
-def _commit() -> str | None:
-    """The commit of the checkout that this runs from, marked if files were changed; None for an installed copy."""
-    folder = Path(__file__).parent
-    try:
-        outcome = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return outcome.stdout.strip()
-
-
 def _machine() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}",
+        "machine": f"{platform.system()}, {processor_name()}, {usable_cores()} cores, {device}",
         "software": f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }
 

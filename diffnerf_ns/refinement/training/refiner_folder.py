@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from diffnerf_ns.captures.atomic_files import write_bytes_atomically
+from diffnerf_ns.origin import processor_name
 from diffnerf_ns.refinement.normalizer import ResidualCode
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
 from diffnerf_ns.refinement.training.loop import new_network
@@ -71,10 +72,4 @@ def hardware_of(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(device)}"
-    names = [line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")]
-    return f"{torch.get_num_threads()} CPU threads, {names[0] if names else 'unknown processor'}"
-
-
-def _cpu_lines() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text().splitlines() if file.exists() else []
+    return f"{torch.get_num_threads()} CPU threads, {processor_name()}"
