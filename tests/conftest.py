@@ -138,7 +138,8 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a diffusion refiner of a few channels, untrained."""
     import torch
 
-    from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
+    from diffnerf_ns.refinement.noise_schedule import default_scheduler
+    from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
     from diffnerf_ns.refinement.unet import DepthRefinementUNet
 
     torch.manual_seed(0)

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -67,22 +66,6 @@ class DepthRefinementOutput(BaseOutput):
     """One standard deviation of it, metres; None without `output_uncertainty`."""
     provenance: npt.NDArray[np.uint8] | Tensor
     """Whose depth it is, uint8 as in `Provenance`."""
-
-
-def default_scheduler(code: ResidualCode | None = None) -> DDIMScheduler:
-    """DDIM on a cosine schedule that ends in pure noise.
-
-    Args:
-        code: how depth is coded; predictions are clipped to what it can say.
-    """
-    return DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=True,
-        clip_sample_range=(code or ResidualCode()).limit,
-    )
 
 
 class DepthRefinementPipeline(DiffusionPipeline):

@@ -13,10 +13,10 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from diffnerf_ns.refinement.noise_schedule import default_scheduler
 from diffnerf_ns.refinement.normalizer import CANDIDATE_CHANNELS, CONTEXT_CHANNELS
 
 BLOCK = 2
@@ -131,8 +131,7 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
         with torch.no_grad():
             bias = cast(Tensor, self.conv_out.bias).zero_()
             bias[1] = OWN_GUESS_LOGIT
-        schedule = DDIMScheduler(beta_schedule="squaredcos_cap_v2", rescale_betas_zero_snr=True)
-        self.signal_power = schedule.alphas_cumprod.clone()
+        self.signal_power = default_scheduler().alphas_cumprod.clone()
         """Share of the signal's power at each step; no buffer, since 16 bits are too coarse for it."""
 
     @property

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from diffnerf_ns.refinement.interface import Provenance
+from diffnerf_ns.refinement.noise_schedule import default_scheduler
 from diffnerf_ns.refinement.normalizer import ResidualCode, base_depth
-from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
+from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.uncertainty import Calibration, SigmaModel
 from diffnerf_ns.refinement.unet import DepthRefinementUNet
 

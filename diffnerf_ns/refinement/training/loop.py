@@ -16,8 +16,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
+from diffnerf_ns.refinement.noise_schedule import default_scheduler
 from diffnerf_ns.refinement.normalizer import ResidualCode
-from diffnerf_ns.refinement.pipeline import default_scheduler
 from diffnerf_ns.refinement.training.checkpoints import (
     BEST,
     delete_old_checkpoints,

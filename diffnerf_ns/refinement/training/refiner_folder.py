@@ -11,8 +11,9 @@ import torch
 
 from diffnerf_ns.captures.atomic_files import write_bytes_atomically
 from diffnerf_ns.origin import processor_name
+from diffnerf_ns.refinement.noise_schedule import default_scheduler
 from diffnerf_ns.refinement.normalizer import ResidualCode
-from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
+from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.training.loop import new_network
 from diffnerf_ns.refinement.training.model_card import model_card
 from diffnerf_ns.refinement.training.settings import TrainRefiner

@@ -11,7 +11,8 @@ import pytest
 import torch
 import tyro
 
-from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline, default_scheduler
+from diffnerf_ns.refinement.noise_schedule import default_scheduler
+from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.training.checkpoints import save_checkpoint
 from diffnerf_ns.refinement.training.loop import RefinerTraining
 from diffnerf_ns.refinement.training.settings import TrainRefiner, plain
