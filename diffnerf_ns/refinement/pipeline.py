@@ -45,7 +45,7 @@ CPU_PIXELS_AT_ONCE = 160_000
 """Pixels that go through the network at once on a CPU: more of them leave the caches and take longer."""
 
 GPU_BYTES_PER_PIXEL = 4096
-"""Memory that the network needs for each pixel at once, bytes; measured, with a margin."""
+"""Memory that the network takes for each pixel that goes through it at once, bytes; an estimate, not measured."""
 
 GPU_MEMORY_SHARE = 0.5
 """Share of a GPU's free memory that may be taken."""
