@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.scene_box import SceneBox
@@ -18,6 +17,7 @@ from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.captures.depth_resampling import resample_depth, resample_nearest
 from diffnerf_ns.depth_normals import normals_from_depth
+from diffnerf_ns.depth_samples import enclosing_box, sampled_pixels, sampled_points, sampled_rays
 from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
 from diffnerf_ns.even_spread import evenly_spread
 
@@ -29,15 +29,6 @@ BOX_FRAMES = 128
 
 BOX_PIXELS_PER_FRAME = 800
 """Pixels of such a frame that are unprojected."""
-
-BOX_QUANTILE = 0.002
-"""Share of the points beyond each face of the box that count as outliers."""
-
-BOX_MARGIN = 0.05
-"""Margin around the points on each side, as a share of the box's extent."""
-
-BOX_MARGIN_M = 0.1
-"""Smallest margin on each side, metres."""
 
 DEPTH_RAY_FRAMES = 200
 """Frames whose depth stands for all as rays through the whole scene."""
@@ -127,10 +118,11 @@ class RGBDDataset(InputDataset):
         frames = evenly_spread(len(self.depth_files), DEPTH_RAY_FRAMES)
         if not frames:
             return torch.empty(0, 3), torch.empty(0, 3), torch.empty(0, 1), torch.empty(0, 1)
+        per_frame = count / len(frames)
         pixels = torch.cat(
-            [self._sample_pixels(frame, count / len(frames), *self.depth_and_sigma(frame)) for frame in frames]
+            [sampled_pixels(self.cameras, frame, per_frame, *self.depth_and_sigma(frame)) for frame in frames]
         )
-        rays = self._rays(pixels)
+        rays = sampled_rays(self.cameras, pixels)
         depth_and_sigma = scene_from_metres(pixels[:, 3:].float(), self.scene_units_per_metre)
         depth_ray, sigma_ray = ray_length_from_z(depth_and_sigma, rays.metadata["directions_norm"]).split(1, dim=-1)
         return rays.origins, rays.directions, depth_ray, sigma_ray
@@ -158,44 +150,15 @@ class RGBDDataset(InputDataset):
         gone are passed over: rendering a trained scene needs no depth.
         """
         samples = [
-            self._sample_pixels(frame, BOX_PIXELS_PER_FRAME, self.sensor_depth_z_m(frame))
+            sampled_pixels(self.cameras, frame, BOX_PIXELS_PER_FRAME, self.sensor_depth_z_m(frame))
             for frame in evenly_spread(len(self.depth_files), BOX_FRAMES)
             if self.depth_files[frame].is_file()
         ]
         if not sum(map(len, samples)):
             return self.scene_box
-        cloud = self._unproject(torch.cat(samples))
+        points = sampled_points(self.cameras, torch.cat(samples), self.scene_units_per_metre)
         centres = self.cameras.camera_to_worlds[:, :3, 3].cpu()
-        rank = round(BOX_QUANTILE * (len(cloud) - 1))
-        ordered = cloud.sort(dim=0).values
-        lowest = torch.minimum(ordered[rank], centres.amin(dim=0))
-        highest = torch.maximum(ordered[len(cloud) - 1 - rank], centres.amax(dim=0))
-        margin = (BOX_MARGIN * (highest - lowest)).clamp(min=BOX_MARGIN_M * self.scene_units_per_metre)
-        return SceneBox(aabb=torch.stack([lowest - margin, highest + margin]))
-
-    def _sample_pixels(self, index: int, count: float, depth_z_m: npt.NDArray, *others: npt.NDArray) -> Tensor:
-        """A regular sample of about `count` of the pixels of one frame, those with depth.
-
-        [n, 4 + others]: frame, row and column in the camera, depth, and what `others` [height, width] hold there.
-        """
-        height, width = depth_z_m.shape
-        step = max(1, round((height * width / count) ** 0.5))
-        grid = np.s_[step // 2 :: step, step // 2 :: step]
-        row, column = np.nonzero(depth_z_m[grid])
-        camera_row = (row * step + step // 2 + 0.5) * int(self.cameras.height[index].item()) / height
-        camera_column = (column * step + step // 2 + 0.5) * int(self.cameras.width[index].item()) / width
-        values = [image[grid][row, column] for image in (depth_z_m, *others)]
-        return torch.from_numpy(np.stack([np.full(len(row), index), camera_row, camera_column, *values], axis=1))
-
-    def _unproject(self, samples: Tensor) -> Tensor:
-        """Samples [n, 4] as points [n, 3] in scene units."""
-        rays = self._rays(samples)
-        depth_z = scene_from_metres(samples[:, 3:].float(), self.scene_units_per_metre)
-        return rays.origins + rays.directions * ray_length_from_z(depth_z, rays.metadata["directions_norm"])
-
-    def _rays(self, samples: Tensor) -> RayBundle:
-        """The cameras' own rays through sampled pixels [n, 3+]: lens distortion counts."""
-        return self.cameras.generate_rays(camera_indices=samples[:, :1].long(), coords=samples[:, 1:3].float())
+        return enclosing_box(points, centres, self.scene_units_per_metre)
 
 
 def no_depth_found(outputs: DataparserOutputs) -> CaptureError:

@@ -45,6 +45,7 @@ ARRAYS = ("torch", "numpy")
 IMAGES = ("cv2", "PIL")
 TRAINERS = ("accelerate", "diffusers", "h5py", "rich", "scipy", "torchvision")
 RGBD = "diffnerf_ns.rgbd_dataset"
+SAMPLES = "diffnerf_ns.depth_samples"
 PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
 PARSER = f"{CAPTURES}.dataparser"
 STAGE = f"{REFINEMENT}.stage"
@@ -55,7 +56,7 @@ REPORT = "diffnerf_ns.evaluation.refinement_report"
 FUSED_SURFACE = "diffnerf_ns.evaluation.fused_surface"
 PICTURES = "diffnerf_ns.depth_pictures"
 PACKED = "diffnerf_ns.packed_images"
-DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, PIXELS, PICTURES, PACKED)
+DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, SAMPLES, PIXELS, PICTURES, PACKED)
 
 ROOMS = (
     # level 0: pure
