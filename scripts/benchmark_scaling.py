@@ -1,4 +1,5 @@
-"""What a training step of diffnerf costs over rays, samples and levels, and how long it takes to the first step.
+"""What a training step of diffnerf costs over rays, samples and levels, what gradient checkpointing saves, and how long
+it takes to the first step.
 
     python -m scripts.benchmark_scaling CAPTURE
 
@@ -30,6 +31,9 @@ SAMPLES = {"samples_in_band": 12, "samples_in_free_space": 4, "samples_from_grid
 BASE_RAYS = 4096
 WARM_UP_STEPS = 16
 STARTUPS = 3
+STARTED_METHODS = ("diffnerf", "diffnerf-raw")
+"""With refinement of the capture's depth ahead of the first step, and without."""
+CHECKPOINTED_RAYS = (4096, 16384)
 
 
 def main() -> None:
@@ -39,17 +43,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="time for which every setting is timed (default: 8)")
     options = parser.parse_args()
     capture = write_benchmark_capture(options.capture, options.out / "capture")
-    startups = [startup_s(capture, options.out / "startup" / str(number)) for number in range(STARTUPS)]
+    startups = {
+        method: [startup_s(capture, method, options.out / "startup" / f"{method}-{n}") for n in range(STARTUPS)]
+        for method in STARTED_METHODS
+    }
+    memory = [
+        memory_of(capture, rays, checkpointing, options.seconds, options.out / "memory")
+        for rays in CHECKPOINTED_RAYS
+        for checkpointing in (False, True)
+    ]
     axes = {}
     for axis, jobs in scaling_jobs(capture).items():
         costs = {size: step_ms(job, options.out / "steps", options.seconds) for size, job in jobs.items()}
         axes[axis] = {"sizes": list(costs), "step_ms": list(costs.values()), "exponent": fitted_exponent(costs)}
         print(f"{axis}: {axes[axis]}", flush=True)
-    summary = {"commit": commit(), "machine": machine(), "axes": axes, "startup_s": startups}
+    summary = {"commit": commit(), "machine": machine(), "axes": axes, "memory": memory, "startup_s": startups}
     write_json_atomically(options.out / "scaling.json", summary)
-    (options.out / "scaling.md").write_text(scaling_table(axes, startups))
+    text = scaling_table(axes, memory, startups)
+    (options.out / "scaling.md").write_text(text)
     draw_scaling(axes, startups, options.out / "scaling.png")
-    print(scaling_table(axes, startups))
+    print(text)
 
 
 def scaling_jobs(capture: Path) -> dict[str, dict[int, Job]]:
@@ -84,10 +97,31 @@ def diffnerf_job(capture: Path, rays: int, settings: dict[str, Any]) -> Job:
     )
 
 
-def startup_s(capture: Path, folder: Path) -> float:
+def startup_s(capture: Path, method: str, folder: Path) -> float:
     """Seconds from the start of a process to its first training step, refinement of the capture's depth included."""
-    job = replace(diffnerf_job(capture, BASE_RAYS, {}), iterations=1)
+    job = replace(diffnerf_job(capture, BASE_RAYS, {}), method=method, base=method, iterations=1)
     return run_or_load(job, folder)["startup_s"]
+
+
+def memory_of(capture: Path, rays: int, checkpointing: bool, seconds: float, folder: Path) -> dict[str, Any]:
+    """Peak memory of a process that trains with so many rays per step, and what a step costs."""
+    settings = {"pipeline.model.gradient_checkpointing": checkpointing}
+    job = replace(
+        diffnerf_job(capture, rays, settings),
+        method="diffnerf-raw",
+        base="diffnerf-raw",
+        iterations=WARM_UP_STEPS,
+        first_evaluation=WARM_UP_STEPS,
+        rays_to_time=(rays,),
+        seconds_to_time=seconds,
+    )
+    result = run_or_load(job, folder / f"{rays}-rays{'-checkpointed' if checkpointing else ''}")
+    return {
+        "rays": rays,
+        "gradient_checkpointing": checkpointing,
+        "peak_memory_mb": result["peak_memory_before_evaluation_mb"],
+        "step_ms": 1000 * rays / result["rays_per_s_by_batch"][str(rays)],
+    }
 
 
 def step_ms(job: Job, folder: Path, seconds: float) -> float:
@@ -115,16 +149,32 @@ def fitted_exponent(costs: Mapping[int, float]) -> float:
     return covariance / sum((a - mean_x) ** 2 for a in x)
 
 
-def scaling_table(axes: Mapping[str, Mapping[str, Any]], startups: Sequence[float]) -> str:
+def scaling_table(
+    axes: Mapping[str, Mapping[str, Any]], memory: Sequence[Mapping[str, Any]], startups: Mapping[str, Sequence[float]]
+) -> str:
     """The results as Markdown."""
     rows = []
     for axis, measured in axes.items():
         pairs = zip(measured["sizes"], measured["step_ms"], strict=True)
         steps = ", ".join(f"{size}: {milliseconds:.0f}" for size, milliseconds in pairs)
         rows.append([axis, steps, f"{measured['exponent']:.2f}"])
-    started = ", ".join(f"{seconds:.1f}" for seconds in startups)
-    table = markdown_table(["over", "ms per step", "grows with the power"], rows)
-    return f"{table}\n\nFrom the start of a process to its first step: {started} s.\n"
+    started = "; ".join(
+        f"{method} {', '.join(f'{seconds:.1f}' for seconds in measured)} s" for method, measured in startups.items()
+    )
+    steps = markdown_table(["over", "ms per step", "grows with the power"], rows)
+    checkpointed = markdown_table(
+        ["rays per step", "gradient checkpointing", "peak memory MB", "ms per step"],
+        [
+            [
+                str(row["rays"]),
+                "on" if row["gradient_checkpointing"] else "off",
+                f"{row['peak_memory_mb']:.0f}",
+                f"{row['step_ms']:.0f}",
+            ]
+            for row in memory
+        ],
+    )
+    return f"{steps}\n\n{checkpointed}\n\nFrom the start of a process to its first step: {started}.\n"
 
 
 if __name__ == "__main__":

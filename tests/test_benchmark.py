@@ -155,10 +155,15 @@ def test_along_an_axis_of_the_scaling_only_one_thing_changes(capture: Path) -> N
 
 def test_the_scaling_table_names_costs_exponents_and_start_up() -> None:
     axes = {"levels": {"sizes": [4, 8], "step_ms": [50.0, 75.0], "exponent": 0.585}}
-    assert scaling_table(axes, [9.04, 8.0]).splitlines()[2:] == [
+    memory = [{"rays": 4096, "gradient_checkpointing": True, "peak_memory_mb": 1234.4, "step_ms": 99.6}]
+    assert scaling_table(axes, memory, {"diffnerf": [9.04, 8.0], "diffnerf-raw": [5.0]}).splitlines()[2:] == [
         "| levels | 4: 50, 8: 75 | 0.58 |",
         "",
-        "From the start of a process to its first step: 9.0, 8.0 s.",
+        "| rays per step | gradient checkpointing | peak memory MB | ms per step |",
+        "| --- | --- | --- | --- |",
+        "| 4096 | on | 1234 | 100 |",
+        "",
+        "From the start of a process to its first step: diffnerf 9.0, 8.0 s; diffnerf-raw 5.0 s.",
     ]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from diffnerf_ns.captures.atomic_files import file_hash
-from scripts.benchmarking.machine import PROJECT
 
+PROJECT = Path(__file__).resolve().parents[2]
 LINES_OF_LOG_SHOWN = 25
 
 

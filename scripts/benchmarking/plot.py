@@ -45,7 +45,7 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=130)
 
 
-def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Sequence[float], file: Path) -> None:
+def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Mapping[str, Sequence[float]], file: Path) -> None:
     """Writes the cost of a training step over each axis, beside what linear growth would be, and start-up times."""
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     *panels, last = figure.subplots(1, len(axes) + 1, width_ratios=[*[1.0] * len(axes), 0.7])
@@ -60,9 +60,12 @@ def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Sequence[float
         panel.yaxis.set_major_formatter("{x:.0f}")
         panel.set(xlabel=axis, ylabel="ms per step", title=f"grows with the power {measured['exponent']:.2f}")
         panel.legend(frameon=False, fontsize=8)
-    last.bar(range(1, len(startups) + 1), startups, color=COLOURS["diffnerf"])
-    last.set_xticks(range(1, len(startups) + 1))
-    last.set(xlabel="process", ylabel="s", title="start to first step")
+    for place, (method, seconds) in enumerate(startups.items()):
+        last.plot([place] * len(seconds), seconds, "o", color=COLOURS[method], markersize=5)
+    last.set_xticks(range(len(startups)), list(startups))
+    last.set_xlim(-0.5, len(startups) - 0.5)
+    last.set_ylim(bottom=0)
+    last.set(ylabel="s", title="start to first step")
     for panel in (*panels, last):
         panel.grid(alpha=0.3, linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
