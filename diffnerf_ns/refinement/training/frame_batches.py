@@ -103,8 +103,7 @@ def _cut(view: PosedViews, left: int, top: int, width: int, height: int, mirrore
     if mirrored:
         intrinsics[:, 0, 2] = width - intrinsics[:, 0, 2]
         intrinsics[:, 0, 0] *= -1
-    maps = ("image", "sensor_z_m", "truth_z_m", "weight", "fused_z_m", "support", "violations")
-    return replace(view, intrinsics=intrinsics, **{name: part(getattr(view, name)) for name in maps})
+    return replace(view.with_maps(part), intrinsics=intrinsics)
 
 
 def hide_parts(samples: PosedViews, dropout: Dropout, draw: np.random.Generator) -> PosedViews:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+MAPS = ("image", "sensor_z_m", "truth_z_m", "weight", "fused_z_m", "support", "violations")
+"""Fields of `PosedViews` that have a value for each pixel [..., H, W]."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class PosedViews:
 
     def __getitem__(self, index: slice | Tensor) -> PosedViews:
         return PosedViews(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def with_maps(self, change: Callable[[Tensor], Tensor]) -> PosedViews:
+        """The views with each of their maps [..., H, W] changed alike; their cameras are left as they are."""
+        return replace(self, **{name: change(getattr(self, name)) for name in MAPS})
 
 
 def joined(parts: list[PosedViews]) -> PosedViews:

@@ -120,8 +120,7 @@ def _without_views(views: PosedViews) -> PosedViews:
 
 def _cropped_to_multiple(views: PosedViews, multiple: int) -> PosedViews:
     height, width = (size // multiple * multiple for size in views.truth_z_m.shape[1:])
-    maps = ("image", "sensor_z_m", "truth_z_m", "weight", "fused_z_m", "support", "violations")
-    return replace(views, **{name: getattr(views, name)[..., :height, :width] for name in maps})
+    return views.with_maps(lambda image: image[..., :height, :width])
 
 
 def _grey(depth_z_m: Tensor, truth_z_m: Tensor) -> Tensor:
