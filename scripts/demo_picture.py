@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from nerfstudio.pipelines.base_pipeline import Pipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
+from diffnerf_ns.dataparser_frames import stage_frames
 from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
 from diffnerf_ns.even_spread import evenly_spread
-from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, stage_frames
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManager
 from diffnerf_ns.refinement.frame_files import refiner_frame
 from diffnerf_ns.refinement.stage import load_refiner
 

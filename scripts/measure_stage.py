@@ -23,8 +23,9 @@ import tyro
 
 from diffnerf_ns.captures.capture_files import TRANSFORMS_FILE, write_json_atomically
 from diffnerf_ns.captures.room_capture import MakeRoom, write_room_capture
+from diffnerf_ns.dataparser_frames import stage_frames
 from diffnerf_ns.peak_memory import peak_gib
-from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig, stage_frames
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames

@@ -44,6 +44,7 @@ class Room:
 ARRAYS = ("torch", "numpy")
 IMAGES = ("cv2", "PIL")
 TRAINERS = ("accelerate", "diffusers", "h5py", "rich", "scipy", "torchvision")
+FRAMES = "diffnerf_ns.dataparser_frames"
 RGBD = "diffnerf_ns.rgbd_dataset"
 SAMPLES = "diffnerf_ns.depth_samples"
 PIXELS = "diffnerf_ns.rgbd_pixel_sampler"
@@ -87,7 +88,8 @@ ROOMS = (
     *(Room(prefix, (), ("numpy", "open3d")) for prefix in (FUSED_SURFACE, "diffnerf_ns.evaluation.mesh_scores")),
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio", "rich")) for prefix in DATA),
-    Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA), EVERYTHING),
+    Room(FRAMES, (*PURE, CAPTURES, FRAME_FILES, *DATA), ("numpy", "nerfstudio")),
+    Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA, FRAMES), EVERYTHING),
     # level 4: model
     Room(FIELD, (*PURE, FIELD), EVERYTHING),
     # level 5: wiring

@@ -21,12 +21,8 @@ from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
 from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_files import read_depth_z_m
-from diffnerf_ns.refined_datamanager import (
-    RefinedDepthDataManager,
-    RefinedDepthDataManagerConfig,
-    RefinerConfig,
-    stage_frames,
-)
+from diffnerf_ns.dataparser_frames import stage_frames
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, RefinedDepthDataManagerConfig, RefinerConfig
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.frame_files import refiner_frame
 from diffnerf_ns.refinement.hole_filter import HoleFilter

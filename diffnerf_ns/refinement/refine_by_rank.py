@@ -24,7 +24,7 @@ from rich.console import Console
 
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
-from diffnerf_ns.refined_datamanager import check_dataparser_outputs, stage_frames
+from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageResult, load_refiner, refine_frames
