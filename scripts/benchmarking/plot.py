@@ -9,7 +9,9 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from scripts.benchmarking.methods import METHODS, REFERENCE_METHOD
 
@@ -31,18 +33,23 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], file: Path) -> None:
             goal = results[REFERENCE_METHOD]["curve"][-1][key]
             axes.axhline(goal, color=COLOURS[REFERENCE_METHOD], linestyle="--", linewidth=1)
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        label_one_two_five(axes.xaxis)
         if key == "depth_mae_m":
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
+            label_one_two_five(axes.yaxis)
         axes.set(xlabel="wall time with start-up, without evaluation, s", title=title)
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5)
     figure.savefig(file, dpi=130)
+
+
+def label_one_two_five(axis: Axis) -> None:
+    """Marks 1, 2 and 5 of each power of ten on a logarithmic axis, and nothing between."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def draw_scaling(axes: Mapping[str, Mapping[str, Any]], startups: Mapping[str, Sequence[float]], file: Path) -> None:
