@@ -33,8 +33,8 @@ PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
 VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
-    "depth fades to a tenth": ["diffnerf", f"{MODEL}depth-loss-left", "0.1"],
-    "depth fades to a hundredth": ["diffnerf", f"{MODEL}depth-loss-left", "0.01"],
+    "poses three times as fast": ["diffnerf", "--optimizers.camera-opt.optimizer.lr", "0.003"],
+    "no depth, poses three times as fast": [*NO_DEPTH, "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no pose refinement": ["diffnerf", *NO_POSES],
     "poses after 100 steps": ["diffnerf", "--optimizers.camera-opt.scheduler.delay-steps", "100"],
     "free space unknown": ["diffnerf", f"{MODEL}free-space-rays", "0"],
