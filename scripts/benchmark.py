@@ -27,8 +27,9 @@ from scripts.benchmarking.prepared_capture import chosen_views, write_benchmark_
 from scripts.benchmarking.table import report
 
 PEER_ITERATIONS = 1000
-QUICK_PEER_ITERATIONS, QUICK_ITERATIONS = 20, 500
-QUICK_HELD_OUT_VIEWS = 2
+QUICK_PEER_ITERATIONS, QUICK_ITERATIONS = 10, 250
+QUICK_HELD_OUT_VIEWS = 1
+RAYS_TO_TIME, QUICK_RAYS_TO_TIME = (1024, 4096), (1024,)
 PEER_EVALUATION_RATIO, FIRST_PEER_EVALUATION = 4.0, 200
 """Peers render so slowly that evaluating them twice as often would take longer than training them."""
 
@@ -64,8 +65,7 @@ def parse_options() -> argparse.Namespace:
         "--rays-to-time",
         type=int,
         nargs="*",
-        default=[1024, 4096],
-        help="batch sizes at which training speed is timed (default: 1024 4096)",
+        help="batch sizes at which training speed is timed (default: 1024 4096; 1024 with --quick)",
     )
     parser.add_argument("--seed", type=int, default=42, help="nerfstudio's machine.seed (default: 42, as nerfstudio's)")
     return parser.parse_args()
@@ -79,6 +79,9 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         iterations = QUICK_PEER_ITERATIONS if method.is_peer else QUICK_ITERATIONS
     elif iterations is None and method.is_peer:
         iterations = PEER_ITERATIONS
+    rays_to_time = QUICK_RAYS_TO_TIME if options.quick else RAYS_TO_TIME
+    if options.rays_to_time is not None:
+        rays_to_time = tuple(options.rays_to_time)
     steps_before_first_evaluation = (10**9 if options.quick else FIRST_PEER_EVALUATION) if method.is_peer else 16
     return Job(
         method=name,
@@ -93,7 +96,7 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         evaluation_ratio=PEER_EVALUATION_RATIO if method.is_peer else 2**0.5,
         first_evaluation=steps_before_first_evaluation,
         held_out_views=options.held_out_views or (QUICK_HELD_OUT_VIEWS if options.quick else None),
-        rays_to_time=tuple(options.rays_to_time),
+        rays_to_time=rays_to_time,
         seconds_to_time=2.0 if options.quick else 15.0,
     )
 
