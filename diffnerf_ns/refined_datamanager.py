@@ -20,9 +20,11 @@ from rich.console import Console
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
+from diffnerf_ns.depth_corrections import with_small_corrections
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.frame_files import sensor_depth_z_m
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
 from diffnerf_ns.refinement.team import team_that_waits
@@ -44,6 +46,9 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """Specifies the pixel sampler used to sample pixels from images."""
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     """How sensor depth is refined before training."""
+    largest_correction_sigmas: float = 1.0
+    """How far refined depth may be from what the sensor measured at a pixel, in the sensor's standard deviations; rays
+    keep the measurement where it is further. inf follows the refiner everywhere, 0 only where nothing was measured."""
     normals_from_depth: bool = False
     """Whether training rays know the normals of the surfaces that their depth shows."""
     depth_required: bool = True
@@ -176,7 +181,8 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
                     f"was removed or damaged while training ({frames[index].name})",
                     "Start again: it is refined anew.",
                 )
-            return found[0], found[1]
+            sensor_z_m = sensor_depth_z_m(frames[index])
+            return with_small_corrections(sensor_z_m, found[0], found[1], self.config.largest_correction_sigmas)
 
         dataset.refined_depth = read_refined
 

@@ -15,6 +15,7 @@ PACKAGE = "diffnerf_ns"
 EVERYTHING = ("",)
 PURE = (
     "diffnerf_ns.cpu_features",
+    "diffnerf_ns.depth_corrections",
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
     "diffnerf_ns.even_spread",

@@ -1,0 +1,33 @@
+"""Small corrections of measured depth are followed, large ones are not; holes are the refiner's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from diffnerf_ns.depth_corrections import with_small_corrections
+from diffnerf_ns.depth_units import sensor_sigma_z_m
+
+SENSOR_Z_M = np.array([[2.0, 2.0, 0.0, 2.0]], np.float32)
+REFINED_Z_M = np.array([[2.005, 2.6, 3.0, 0.0]], np.float32)
+SIGMA_Z_M = np.array([[0.004, 0.03, 0.2, 0.0]], np.float32)
+SENSOR_SIGMA_M = float(sensor_sigma_z_m(np.float32(2.0)))
+
+
+@pytest.mark.parametrize(
+    ("largest_sigmas", "depth", "sigma"),
+    [
+        (1.0, [2.005, 2.0, 3.0, 0.0], [0.004, SENSOR_SIGMA_M, 0.2, 0.0]),
+        (0.0, [2.0, 2.0, 3.0, 0.0], [SENSOR_SIGMA_M, SENSOR_SIGMA_M, 0.2, 0.0]),
+        (math.inf, [2.005, 2.6, 3.0, 0.0], [0.004, 0.03, 0.2, 0.0]),
+    ],
+)
+def test_corrections_beyond_the_largest_are_not_made(
+    largest_sigmas: float, depth: list[float], sigma: list[float]
+) -> None:
+    found_z_m, found_sigma_m = with_small_corrections(SENSOR_Z_M, REFINED_Z_M, SIGMA_Z_M, largest_sigmas)
+    np.testing.assert_allclose(found_z_m[0], depth)
+    np.testing.assert_allclose(found_sigma_m[0], sigma, rtol=1e-6)
+    assert (found_z_m.dtype, found_sigma_m.dtype) == (np.float32, np.float32)
