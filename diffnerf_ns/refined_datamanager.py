@@ -46,7 +46,7 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """Specifies the pixel sampler used to sample pixels from images."""
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     """How sensor depth is refined before training."""
-    largest_correction_sigmas: float = 1.0
+    largest_correction_sigmas: float = 0.0
     """How far refined depth may be from what the sensor measured at a pixel, in the sensor's standard deviations; rays
     keep the measurement where it is further. inf follows the refiner everywhere, 0 only where nothing was measured."""
     normals_from_depth: bool = False

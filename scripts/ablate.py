@@ -33,6 +33,8 @@ PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
 VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
+    "corrections up to one sigma": ["diffnerf", f"{DATA}largest-correction-sigmas", "1"],
+    "all corrections": ["diffnerf", f"{DATA}largest-correction-sigmas", "inf"],
     "poses three times as fast": ["diffnerf", "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no depth, poses three times as fast": [*NO_DEPTH, "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no pose refinement": ["diffnerf", *NO_POSES],
