@@ -20,11 +20,12 @@ from nerfstudio.pipelines.base_pipeline import Pipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
 from diffnerf_ns.dataparser_frames import stage_frames
-from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
+from diffnerf_ns.depth_units import metres_from_scene
 from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManager
 from diffnerf_ns.refinement.frame_files import refiner_frame
 from diffnerf_ns.refinement.stage import load_refiner
+from scripts.rendered_depth import rendered_depth_z_m
 
 Image = npt.NDArray[np.float32]
 LARGEST_ERROR_M = 0.2
@@ -67,10 +68,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
         camera = dataset.cameras[index : index + 1].to(pipeline.device)
         with torch.no_grad():
             outputs = pipeline.model.get_outputs_for_camera(camera)
-        directions_norm = camera.generate_rays(0).metadata["directions_norm"]
-        rendered = metres_from_scene(
-            z_from_ray_length(outputs["depth"], directions_norm), dataset.scene_units_per_metre
-        )
+        rendered = rendered_depth_z_m(outputs["depth"], camera, dataset.scene_units_per_metre)
         metres = {
             name: metres_from_scene(item[name], dataset.scene_units_per_metre)
             for name in ("depth_image", "depth_truth")
@@ -81,7 +79,7 @@ def held_out_views(pipeline: Pipeline, count: int) -> list[HeldOutView]:
                 sensor=metres["depth_image"][..., 0].numpy(),
                 refined=refined.depth_z_m,
                 rendered_photo=outputs["rgb"].cpu().numpy().clip(0, 1),
-                rendered=rendered[..., 0].cpu().numpy(),
+                rendered=rendered[..., 0].numpy(),
                 truth=metres["depth_truth"][..., 0].numpy(),
             )
         )

@@ -10,10 +10,11 @@ from torch import Tensor
 from torchmetrics.functional import structural_similarity_index_measure
 
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
-from diffnerf_ns.depth_units import metres_from_scene, z_from_ray_length
+from diffnerf_ns.depth_units import metres_from_scene
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
 from diffnerf_ns.rgbd_dataset import RGBDDataset
 from scripts.benchmarking.prepared_capture import chosen_views
+from scripts.rendered_depth import rendered_depth_z_m
 
 
 class HeldOutViews:
@@ -43,9 +44,7 @@ class HeldOutViews:
         outputs = model.get_outputs_for_camera(camera)
         rgb, depth_ray_scene = outputs["rgb"].cpu().clamp(0.0, 1.0), outputs["depth"].cpu()
         seconds = time.perf_counter() - started
-        directions_norm = camera.generate_rays(camera_indices=0, keep_shape=True).metadata["directions_norm"].cpu()
-        depth_z_scene = z_from_ray_length(depth_ray_scene, directions_norm)
-        depth_z_m = metres_from_scene(depth_z_scene, self.dataset.scene_units_per_metre)
+        depth_z_m = rendered_depth_z_m(depth_ray_scene, camera, self.dataset.scene_units_per_metre)
         data = self.dataset.get_data(index)
         photo = data["image"][..., :3]
         return {**_color_scores(rgb, photo), **self._depth_scores(depth_z_m, data), "render_s_per_view": seconds}
