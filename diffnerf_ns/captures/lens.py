@@ -19,7 +19,7 @@ class Lens:
     """How far a camera is from a pinhole, in the coefficients of OpenCV and transforms.json."""
 
     radial: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """k1 to k4; k4 counts for fisheye lenses alone, as in nerfstudio's rays of captures that OpenCV calibrated."""
+    """k1 to k4; k4 counts for fisheye lenses alone."""
     tangential: tuple[float, float] = (0.0, 0.0)
     """p1 and p2; none for fisheye lenses."""
     is_fisheye: bool = False

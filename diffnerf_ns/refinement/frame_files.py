@@ -43,21 +43,21 @@ class StageFrame:
 
 def refiner_frame(frame: StageFrame) -> RefinerFrame:
     """The frame as refiners see it."""
-    width, height = _seen_size(frame)
+    width, height = _seen_size(frame, depth_file_size(frame.depth_file))
 
     def read_pinhole_image() -> npt.NDArray[np.uint8]:
-        image, maps = read_image(frame.image_file, width, height), lens_maps(frame)
+        image, maps = read_image(frame.image_file, width, height), lens_maps(frame, width, height)
         return image if maps is None else maps.pinhole_image(image)
 
     def read_pinhole_depth_z_m() -> npt.NDArray[np.float32]:
-        depth_z_m, maps = sensor_depth_z_m(frame), lens_maps(frame)
+        depth_z_m, maps = sensor_depth_z_m(frame), lens_maps(frame, width, height)
         return depth_z_m if maps is None else maps.pinhole_depth(depth_z_m)
 
     return RefinerFrame(
         name=frame.name,
         width=width,
         height=height,
-        intrinsics=_seen_intrinsics(frame),
+        intrinsics=_intrinsics_at(frame, width, height),
         camera_to_world=frame.camera_to_world,
         read_image=read_pinhole_image,
         read_depth_z_m=read_pinhole_depth_z_m,
@@ -66,20 +66,27 @@ def refiner_frame(frame: StageFrame) -> RefinerFrame:
 
 def sensor_depth_z_m(frame: StageFrame) -> npt.NDArray[np.float32]:
     """What the sensor measured, metres, at the size that refiners see, distorted as the camera is."""
-    width, height = _seen_size(frame)
-    return resample_depth(read_depth_z_m(frame.depth_file, frame.metres_per_unit), width, height)
+    depth_z_m = read_depth_z_m(frame.depth_file, frame.metres_per_unit)
+    rows, columns = depth_z_m.shape
+    return resample_depth(depth_z_m, *_seen_size(frame, (columns, rows)))
 
 
-def as_the_camera_sees(frame: StageFrame, refined: RefinedDepth) -> RefinedDepth:
-    """What a refiner gave, with the camera's distortion; the sensor's depth where a pinhole shows nothing of it."""
-    maps = lens_maps(frame)
+def as_the_camera_sees(frame: StageFrame, sensor_z_m: npt.NDArray[np.float32], refined: RefinedDepth) -> RefinedDepth:
+    """What a refiner gave, with the camera's distortion; the sensor's depth where a pinhole shows nothing of it.
+
+    Args:
+        frame: whose camera it is.
+        sensor_z_m: from `sensor_depth_z_m`.
+        refined: of the same size, without distortion.
+    """
+    height, width = sensor_z_m.shape
+    maps = lens_maps(frame, width, height)
     if maps is None:
         return refined
     depth_z_m, sigma_z_m, provenance = (
         maps.distorted(values) for values in (refined.depth_z_m, refined.sigma_z_m, refined.provenance)
     )
     beyond = maps.distorted(np.ones_like(refined.provenance)) == 0
-    sensor_z_m = sensor_depth_z_m(frame)
     measured = np.where(sensor_z_m > 0, np.uint8(Provenance.MEASURED), np.uint8(Provenance.MISSING))
     return RefinedDepth(
         np.where(beyond, sensor_z_m, depth_z_m),
@@ -88,12 +95,12 @@ def as_the_camera_sees(frame: StageFrame, refined: RefinedDepth) -> RefinedDepth
     )
 
 
-def lens_maps(frame: StageFrame) -> LensMaps | None:
-    """How to undo the frame's distortion at the size that refiners see; None for a pinhole."""
+def lens_maps(frame: StageFrame, width: int, height: int) -> LensMaps | None:
+    """How to undo the frame's distortion in images of that size, pixels; None for a pinhole."""
     if frame.lens.is_pinhole:
         return None
-    (fx, _, cx), (_, fy, cy), _ = _seen_intrinsics(frame).tolist()
-    return _lens_maps(frame.lens, fx, fy, cx, cy, *_seen_size(frame))
+    (fx, _, cx), (_, fy, cy), _ = _intrinsics_at(frame, width, height).tolist()
+    return _lens_maps(frame.lens, fx, fy, cx, cy, width, height)
 
 
 @lru_cache(maxsize=4)
@@ -101,11 +108,10 @@ def _lens_maps(lens: Lens, fx: float, fy: float, cx: float, cy: float, width: in
     return LensMaps(lens, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), width, height)
 
 
-def _seen_size(frame: StageFrame) -> tuple[int, int]:
+def _seen_size(frame: StageFrame, depth_size: tuple[int, int]) -> tuple[int, int]:
     """Columns and rows of image or depth, whichever is the smaller."""
-    return min(depth_file_size(frame.depth_file), (frame.width, frame.height))
+    return min(depth_size, (frame.width, frame.height))
 
 
-def _seen_intrinsics(frame: StageFrame) -> npt.NDArray[np.float64]:
-    width, height = _seen_size(frame)
+def _intrinsics_at(frame: StageFrame, width: int, height: int) -> npt.NDArray[np.float64]:
     return np.diag([width / frame.width, height / frame.height, 1.0]) @ frame.intrinsics

@@ -200,7 +200,7 @@ def _store(cache: RefinementCache, key: str, frame: StageFrame, refined: Refined
     sensor_z_m = sensor_depth_z_m(frame)
     if refined.depth_z_m.shape != sensor_z_m.shape:
         raise ValueError(f"refined depth of {frame.name} is {refined.depth_z_m.shape}, its frame {sensor_z_m.shape}")
-    refined = as_the_camera_sees(frame, refined)
+    refined = as_the_camera_sees(frame, sensor_z_m, refined)
     info = _measure(sensor_z_m, refined)
     cache.save(key, (refined.depth_z_m, refined.sigma_z_m, refined.provenance), info)
     return info

@@ -123,7 +123,8 @@ def _in_reference_folder(folder: Path, frame: CaptureFrame) -> Path:
 
 def _read_truth(file: Path, frame: StageFrame, width: int, height: int) -> FloatMap:
     """Depth as refiners see it: at their size, without distortion."""
-    truth_z_m, maps = resample_depth(read_depth_z_m(file, frame.metres_per_unit), width, height), lens_maps(frame)
+    truth_z_m = resample_depth(read_depth_z_m(file, frame.metres_per_unit), width, height)
+    maps = lens_maps(frame, width, height)
     return truth_z_m if maps is None else maps.pinhole_depth(truth_z_m)
 
 
