@@ -56,7 +56,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmark"), help="folder for everything (default: benchmark)"
     )
-    parser.add_argument("--quick", action="store_true", help="few steps and few held-out views: under 10 minutes")
+    parser.add_argument("--quick", action="store_true", help="few steps and few held-out views")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--views", type=int, help="training views, evenly spread (default: all)")
     parser.add_argument("--held-out-views", type=int, help="held-out views to score, evenly spread (default: all)")
