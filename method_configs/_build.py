@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
 from diffnerf_ns.checked_trainer import CheckedTrainerConfig
 from diffnerf_ns.field.cosine_schedule import WarmCosineScheduleConfig
 from diffnerf_ns.field.depth_supervised_model import DepthSupervisedModelConfig
 from diffnerf_ns.field.exponential_schedule import ExponentialScheduleConfig
+from diffnerf_ns.field.fused_adam import FusedAdamOptimizerConfig
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 
 DeviceType = Literal["cpu", "cuda", "mps"]
@@ -28,7 +28,7 @@ def available_device() -> DeviceType:
 def hash_grid_optimizer() -> dict[str, Any]:
     """Optimizer and schedule of a hash grid and its networks."""
     return {
-        "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
+        "optimizer": FusedAdamOptimizerConfig(lr=1e-2, eps=1e-15),
         "scheduler": WarmCosineScheduleConfig(),
     }
 
@@ -36,7 +36,7 @@ def hash_grid_optimizer() -> dict[str, Any]:
 def classic_optimizer() -> dict[str, Any]:
     """Optimizer and schedule of NeRF as published, with gradients clipped."""
     return {
-        "optimizer": AdamOptimizerConfig(lr=5e-4, eps=1e-7, max_norm=1.0),
+        "optimizer": FusedAdamOptimizerConfig(lr=5e-4, eps=1e-7, max_norm=1.0),
         "scheduler": ExponentialScheduleConfig(),
     }
 
@@ -64,15 +64,15 @@ def trainer(
         optimizers={
             "fields": field_optimizer or hash_grid_optimizer(),
             "camera_opt": {
-                "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
+                "optimizer": FusedAdamOptimizerConfig(lr=1e-3, eps=1e-15),
                 "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
             "exposure": {
-                "optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15),
+                "optimizer": FusedAdamOptimizerConfig(lr=1e-3, eps=1e-15),
                 "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
             "depth_calibration": {
-                "optimizer": AdamOptimizerConfig(lr=1e-2, eps=1e-15),
+                "optimizer": FusedAdamOptimizerConfig(lr=1e-2, eps=1e-15),
                 "scheduler": WarmCosineScheduleConfig(warmup_steps=steps // 10),
             },
         },
