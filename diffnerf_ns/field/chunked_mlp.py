@@ -16,6 +16,16 @@ from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
 
 _CHUNK = 16384
 
+_ROWS = 1024
+"""Chunks are filled up with zeros to a multiple of this: the products are compiled for every size that they meet, and
+the last chunk of every step has another one."""
+
+
+def _chunk(values: Tensor, start: int, dtype: torch.dtype) -> Tensor:
+    """Rows from `start` on in another type, as many as a chunk has, with zeros behind the last one."""
+    rows = values[start : start + _CHUNK].to(dtype)
+    return nn.functional.pad(rows, (0, 0, 0, -len(rows) % _ROWS))
+
 
 class _ChunkedMLPFunction(torch.autograd.Function):
     @staticmethod
@@ -25,10 +35,11 @@ class _ChunkedMLPFunction(torch.autograd.Function):
         out = torch.empty(len(inputs), len(weights[-1]), dtype=inputs.dtype)
         transposed = [weight.to(dtype).t() for weight in weights]
         for start in range(0, len(inputs), _CHUNK):
-            hidden = inputs[start : start + _CHUNK].to(dtype)
+            hidden = _chunk(inputs, start, dtype)
             for weight in transposed[:-1]:
                 hidden = (hidden @ weight).relu_()
-            out[start : start + _CHUNK] = hidden @ transposed[-1]
+            rows = out[start : start + _CHUNK]
+            rows.copy_((hidden @ transposed[-1])[: len(rows)])
         return out
 
     @staticmethod
@@ -39,11 +50,10 @@ class _ChunkedMLPFunction(torch.autograd.Function):
         grad_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
         grad_weights = [torch.zeros_like(weight) for weight in weights]
         for start in range(0, len(inputs), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            activations = [inputs[chunk].to(dtype)]
+            activations = [_chunk(inputs, start, dtype)]
             for weight in cast[:-1]:
                 activations.append((activations[-1] @ weight.t()).relu_())
-            grad = grad_out[chunk].to(dtype)
+            grad = _chunk(grad_out, start, dtype)
             for layer in range(len(weights) - 1, -1, -1):
                 grad_weights[layer] += grad.t() @ activations[layer]
                 if layer == 0 and grad_inputs is None:
@@ -52,7 +62,8 @@ class _ChunkedMLPFunction(torch.autograd.Function):
                 if layer > 0:
                     grad = torch.ops.aten.threshold_backward(grad, activations[layer], 0)
             if grad_inputs is not None:
-                grad_inputs[chunk] = grad
+                rows = grad_inputs[start : start + _CHUNK]
+                rows.copy_(grad[: len(rows)])
         return grad_inputs, None, *grad_weights
 
 
