@@ -27,8 +27,13 @@ class PoseDriftConfig(CameraOptimizerConfig):
     """Target class to instantiate."""
     mode: Literal["off", "SO3xR3"] = "off"  # type: ignore[assignment]
     """Refinement of the training poses: off, or a rotation and a translation each; nerfstudio's SE3 is not offered."""
-    reach: float = 0.1
-    """Distance between poses over which corrections are shared: metres of translation plus radians of rotation."""
+    reach: float | None = None
+    """Distance between poses over which corrections are shared: metres of translation plus radians of rotation. None
+    for two fifths of the distance between neighbouring training poses, but no less than 0.1."""
+
+
+SMALLEST_REACH, REACH_OF_SPACING = 0.1, 0.4
+"""Few views stand far apart, and held-out views far from them: with a fixed reach these would stay where they were."""
 
 
 def pose_distance(first: Tensor, second: Tensor, scene_units_per_metre: float) -> Tensor:
@@ -36,6 +41,14 @@ def pose_distance(first: Tensor, second: Tensor, scene_units_per_metre: float) -
     metres = torch.cdist(first[:, :3, 3], second[:, :3, 3]) / scene_units_per_metre
     cosine = 0.5 * (torch.einsum("nab,mab->nm", first[:, :3, :3], second[:, :3, :3]) - 1.0)
     return metres + torch.acos(cosine.clamp(-1.0, 1.0))
+
+
+def reach_of(poses: Tensor, scene_units_per_metre: float) -> float:
+    """Distance over which training poses [N, 3, 4] share their corrections where none is given."""
+    if len(poses) < 2:
+        return SMALLEST_REACH
+    distance = pose_distance(poses, poses, scene_units_per_metre).fill_diagonal_(torch.inf)
+    return max(SMALLEST_REACH, REACH_OF_SPACING * distance.amin(dim=1).median().item())
 
 
 class PoseDrift(CameraOptimizer):
@@ -70,11 +83,12 @@ class PoseDrift(CameraOptimizer):
         super().__init__(config, num_cameras, device, **kwargs)
         self.scene_units_per_metre = scene_units_per_metre
         self.register_buffer("training_poses", camera_to_worlds.float().clone())
+        self.reach = config.reach if config.reach is not None else reach_of(self.training_poses, scene_units_per_metre)
         self.register_buffer("sharing", self._sharing(self.training_poses), persistent=False)
 
     def _sharing(self, poses: Tensor) -> Tensor:
         """Weights [M, N] of the learned corrections in those of poses [M, 3, 4]; they fade away from training poses."""
-        distance = pose_distance(poses, self.training_poses, self.scene_units_per_metre) / self.config.reach
+        distance = pose_distance(poses, self.training_poses, self.scene_units_per_metre) / self.reach
         weights = torch.exp(-0.5 * distance**2)
         return weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.exp(torch.tensor(-4.5)).item())
 

@@ -14,7 +14,7 @@ def _path(count: int, step: float) -> torch.Tensor:
     return poses
 
 
-def _drift(poses: torch.Tensor, reach: float = 0.1, mode="SO3xR3") -> PoseDrift:
+def _drift(poses: torch.Tensor, reach: float | None = 0.1, mode="SO3xR3") -> PoseDrift:
     return PoseDriftConfig(mode=mode, reach=reach).setup(num_cameras=len(poses), device="cpu", camera_to_worlds=poses)
 
 
@@ -68,6 +68,28 @@ def test_a_view_far_from_all_training_views_stays_where_it_is():
     with torch.no_grad():
         drift.pose_adjustment[0, 0] = 0.5
     torch.testing.assert_close(drift.corrected(_camera(5.0)).camera_to_worlds, _camera(5.0).camera_to_worlds)
+
+
+@pytest.mark.parametrize(("spacing", "reach"), [(0.02, 0.1), (0.5, 0.2), (2.0, 0.8)])
+def test_corrections_reach_further_where_views_are_further_apart(spacing, reach):
+    assert _drift(_path(5, spacing), reach=None).reach == pytest.approx(reach)
+    assert _drift(_path(5, spacing), reach=0.3).reach == 0.3
+
+
+def test_a_held_out_view_among_few_is_corrected_with_its_neighbours():
+    poses = _path(6, 1.0)
+    moved = {}
+    for reach in (None, 0.1):
+        drift = _drift(poses, reach)
+        with torch.no_grad():
+            drift.pose_adjustment[:, 1] = torch.tensor([0.03, 0.03, 0.03, -0.03, -0.03, -0.03])
+        moved[reach] = drift.corrected(_camera(0.5)).camera_to_worlds[0, 1, 3].item()
+    assert moved[None] == pytest.approx(0.03, abs=0.002)
+    assert moved[0.1] < 0.003
+
+
+def test_one_view_has_a_reach():
+    assert _drift(_path(1, 1.0), reach=None).reach == 0.1
 
 
 def test_training_rays_get_the_correction_of_their_view_and_its_gradient():
