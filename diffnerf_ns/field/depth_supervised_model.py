@@ -105,8 +105,10 @@ class DepthSupervisedModel(Model):
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """Render a camera from where the refined training poses say that it stands."""
-        return super().get_outputs_for_camera(self.camera_optimizer.corrected(camera), obb_box)
+        """Render a camera from where the refined training poses say that it stands, exposed as its neighbours are."""
+        outputs = super().get_outputs_for_camera(self.camera_optimizer.corrected(camera), obb_box)
+        outputs["rgb"] = self.exposure.of_neighbours(outputs["rgb"], self.camera_optimizer.nearness(camera))
+        return outputs
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Per-image exposure: every training image may be a little brighter or tinted, and the mean of all is left as it is.
 
-Evaluation views have the mean exposure, which is none: no evaluation pixel takes part.
+A camera that chooses its exposure chooses it by where it looks, so neighbouring views share it. Other views are shown
+with the mean of their neighbours' exposures, far from all training views with none: that takes their pose, and none of
+their pixels.
 """
 
 from __future__ import annotations
@@ -42,9 +44,22 @@ class Exposure(nn.Module):
         """Colours [N, 3] of the field as the training images `camera_indices` [N, 1] show them."""
         if not self.config.enabled or camera_indices is None:
             return rgb
-        anchored = self.log_gain_and_bias - self.log_gain_and_bias.mean(dim=0)
-        of_ray = anchored[camera_indices[:, 0]]
-        return rgb * torch.exp(of_ray[:, 0]) + of_ray[:, 1]
+        return _exposed(rgb, self._anchored()[camera_indices[:, 0]])
+
+    @torch.no_grad()
+    def of_neighbours(self, rgb: Tensor, nearness: Tensor) -> Tensor:
+        """Colours [..., 3] of the field as training images of a similar pose show them.
+
+        Args:
+            rgb: colours of the field.
+            nearness: [1, N] weights of the training images.
+        """
+        if not self.config.enabled:
+            return rgb
+        return _exposed(rgb, torch.einsum("mn,nij->mij", nearness, self._anchored())).clamp(0.0, 1.0)
+
+    def _anchored(self) -> Tensor:
+        return self.log_gain_and_bias - self.log_gain_and_bias.mean(dim=0)
 
     def get_param_groups(self, param_groups: dict[str, list[Parameter]]) -> None:
         """Adds what is learnt, if anything is."""
@@ -55,3 +70,8 @@ class Exposure(nn.Module):
         """Adds the penalty."""
         if self.config.enabled:
             loss_dict["exposure_penalty"] = self.config.l2_penalty * self.log_gain_and_bias.square().mean()
+
+
+def _exposed(rgb: Tensor, log_gain_and_bias: Tensor) -> Tensor:
+    """Colours [..., 3] with gains and biases [N or 1, 2, 3]."""
+    return rgb * torch.exp(log_gain_and_bias[:, 0]) + log_gain_and_bias[:, 1]

@@ -84,10 +84,13 @@ class PoseDrift(CameraOptimizer):
         self.scene_units_per_metre = scene_units_per_metre
         self.register_buffer("training_poses", camera_to_worlds.float().clone())
         self.reach = config.reach if config.reach is not None else reach_of(self.training_poses, scene_units_per_metre)
-        self.register_buffer("sharing", self._sharing(self.training_poses), persistent=False)
+        self.register_buffer("sharing", self._nearness(self.training_poses), persistent=False)
 
-    def _sharing(self, poses: Tensor) -> Tensor:
-        """Weights [M, N] of the learned corrections in those of poses [M, 3, 4]; they fade away from training poses."""
+    def nearness(self, camera: Cameras) -> Tensor:
+        """Weights [M, N] of the training views in what is known of cameras; they fade away from training poses."""
+        return self._nearness(camera.camera_to_worlds.view(-1, 3, 4).to(self.training_poses))
+
+    def _nearness(self, poses: Tensor) -> Tensor:
         distance = pose_distance(poses, self.training_poses, self.scene_units_per_metre) / self.reach
         weights = torch.exp(-0.5 * distance**2)
         return weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.exp(torch.tensor(-4.5)).item())
@@ -108,7 +111,7 @@ class PoseDrift(CameraOptimizer):
         if self.config.mode == "off":
             return camera
         poses = camera.camera_to_worlds.view(-1, 3, 4).to(self.training_poses)
-        sharing = self._sharing(poses)
+        sharing = self._nearness(poses)
         tangent = sharing @ self.pose_adjustment - sharing.sum(dim=1, keepdim=True) * self._mean()
         correction = exp_map_SO3xR3(tangent)
         moved = torch.cat([correction[:, :, :3] @ poses[:, :, :3], poses[:, :, 3:] + correction[:, :, 3:]], dim=-1)

@@ -58,6 +58,18 @@ def test_gain_and_bias_act_per_image_and_channel():
     torch.testing.assert_close(shown[:, 2], torch.tensor([0.48, 0.54, 0.48]))
 
 
+def test_a_view_without_an_exposure_of_its_own_has_that_of_its_neighbours():
+    exposure = _exposure()
+    with torch.no_grad():
+        exposure.log_gain_and_bias[:, 0] = torch.tensor([0.3, -0.1, -0.2])[:, None]
+    field = torch.full((4, 5, 3), 0.5)
+    between = exposure.of_neighbours(field, torch.tensor([[0.5, 0.5, 0.0]]))
+    torch.testing.assert_close(between, field * math.exp(0.1))
+    torch.testing.assert_close(exposure.of_neighbours(field, torch.zeros(1, 3)), field)
+    assert exposure.of_neighbours(field * 1.9, torch.tensor([[1.0, 0.0, 0.0]])).max() == 1.0
+    assert Exposure(ExposureConfig(), 3).of_neighbours(field, torch.zeros(1, 3)) is field
+
+
 def test_what_all_frames_share_is_not_calibration_so_the_scene_stays_metric():
     calibration = _calibration()
     with torch.no_grad():
