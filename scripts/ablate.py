@@ -51,7 +51,7 @@ VARIANTS: dict[str, list[str]] = {
     "patches": PATCHES,
     "patches, smooth": [*PATCHES, f"{MODEL}smoothness-loss-mult", "0.01"],
     "normals": ["diffnerf", f"{DATA}normals-from-depth", "True", f"{MODEL}normal-loss-mult", "0.001"],
-    "exposure": ["diffnerf", f"{MODEL}exposure.enabled", "True"],
+    "no exposure": ["diffnerf", f"{MODEL}exposure.enabled", "False"],
     "depth calibration": ["diffnerf", f"{MODEL}depth-calibration.enabled", "True"],
 }
 """ns-train arguments by variant."""

@@ -22,7 +22,7 @@ class ExposureConfig(InstantiateConfig):
 
     _target: type = field(default_factory=lambda: Exposure)
     """Target class to instantiate."""
-    enabled: bool = False
+    enabled: bool = True
     """Whether every training image has a gain and a bias per colour channel."""
     l2_penalty: float = 1e-2
     """Penalty on squared gains (natural logarithm) and squared biases (colours in [0, 1])."""

@@ -88,7 +88,8 @@ class PoseDrift(CameraOptimizer):
 
     def nearness(self, camera: Cameras) -> Tensor:
         """Weights [M, N] of the training views in what is known of cameras; they fade away from training poses."""
-        return self._nearness(camera.camera_to_worlds.view(-1, 3, 4).to(self.training_poses))
+        poses = camera.camera_to_worlds.view(-1, 3, 4).to(self.training_poses)
+        return self._nearness(poses) if len(self.training_poses) else poses.new_zeros(len(poses), self.num_cameras)
 
     def _nearness(self, poses: Tensor) -> Tensor:
         distance = pose_distance(poses, self.training_poses, self.scene_units_per_metre) / self.reach

@@ -108,7 +108,7 @@ def test_both_networks_are_charged_with_the_same_losses() -> None:
     rays, batch = _rays(8)
     losses = set(model.get_loss_dict(model(rays), batch))
     fine = {"rgb_loss", "distortion_loss", "depth_loss", "free_space_loss"}
-    assert losses == fine | {f"{name}_coarse" for name in fine}
+    assert losses == fine | {f"{name}_coarse" for name in fine} | {"exposure_penalty"}
     rays, batch = _rays(8, with_depth=False)
     free = set(model.get_loss_dict(model(rays), batch))
     assert losses - free == {"depth_loss", "free_space_loss", "depth_loss_coarse", "free_space_loss_coarse"}

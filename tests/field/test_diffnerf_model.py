@@ -263,9 +263,10 @@ def test_emptiness_can_be_revised():
     assert model.field.density_mlp.layers[-1].weight.grad[0].abs().max() > 1e-4
 
 
-def test_pose_refinement_off_has_no_parameter_group():
-    assert set(_model(camera_optimizer=PoseDriftConfig(mode="off")).get_param_groups()) == {"fields"}
-    assert set(_model().get_param_groups()) == {"fields", "camera_opt"}
+def test_what_is_not_learnt_has_no_parameter_group():
+    settings = {"camera_optimizer": PoseDriftConfig(mode="off"), "exposure": ExposureConfig(enabled=False)}
+    assert set(_model(**settings).get_param_groups()) == {"fields"}
+    assert set(_model().get_param_groups()) == {"fields", "camera_opt", "exposure"}
 
 
 def test_numbers_stay_finite_where_density_is_extreme():

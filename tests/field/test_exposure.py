@@ -28,7 +28,10 @@ def test_both_start_at_the_identity():
 
 
 def test_switched_off_they_learn_nothing_and_change_nothing():
-    exposure, calibration = Exposure(ExposureConfig(), 3), DepthCalibration(DepthCalibrationConfig(), 3, 1.0)
+    exposure, calibration = (
+        Exposure(ExposureConfig(enabled=False), 3),
+        DepthCalibration(DepthCalibrationConfig(), 3, 1.0),
+    )
     groups, losses = {}, {}
     for module in (exposure, calibration):
         module.get_param_groups(groups)
@@ -67,7 +70,7 @@ def test_a_view_without_an_exposure_of_its_own_has_that_of_its_neighbours():
     torch.testing.assert_close(between, field * math.exp(0.1))
     torch.testing.assert_close(exposure.of_neighbours(field, torch.zeros(1, 3)), field)
     assert exposure.of_neighbours(field * 1.9, torch.tensor([[1.0, 0.0, 0.0]])).max() == 1.0
-    assert Exposure(ExposureConfig(), 3).of_neighbours(field, torch.zeros(1, 3)) is field
+    assert Exposure(ExposureConfig(enabled=False), 3).of_neighbours(field, torch.zeros(1, 3)) is field
 
 
 def test_what_all_frames_share_is_not_calibration_so_the_scene_stays_metric():

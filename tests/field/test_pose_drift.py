@@ -88,6 +88,12 @@ def test_a_held_out_view_among_few_is_corrected_with_its_neighbours():
     assert moved[0.1] < 0.003
 
 
+def test_without_training_poses_no_view_is_near():
+    drift = PoseDriftConfig(mode="SO3xR3").setup(num_cameras=3, device="cpu", camera_to_worlds=None)
+    torch.testing.assert_close(drift.nearness(_camera(0.0)), torch.zeros(1, 3))
+    assert _drift(_path(3, 1.0)).nearness(_camera(1.0)).argmax() == 1
+
+
 def test_one_view_has_a_reach():
     assert _drift(_path(1, 1.0), reach=None).reach == 0.1
 
