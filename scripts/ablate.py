@@ -39,6 +39,8 @@ VARIANTS: dict[str, list[str]] = {
     "no depth, poses three times as fast": [*NO_DEPTH, "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no pose refinement": ["diffnerf", *NO_POSES],
     "poses after 100 steps": ["diffnerf", "--optimizers.camera-opt.scheduler.delay-steps", "100"],
+    "corrections shared over 0.1": ["diffnerf", f"{MODEL}camera-optimizer.reach", "0.1"],
+    "corrections shared over 0.5": ["diffnerf", f"{MODEL}camera-optimizer.reach", "0.5"],
     "free space unknown": ["diffnerf", f"{MODEL}free-space-rays", "0"],
     "no depth": NO_DEPTH,
     "no depth, no pose refinement": [*NO_DEPTH, *NO_POSES],
@@ -52,6 +54,13 @@ VARIANTS: dict[str, list[str]] = {
     "patches, smooth": [*PATCHES, f"{MODEL}smoothness-loss-mult", "0.01"],
     "normals": ["diffnerf", f"{DATA}normals-from-depth", "True", f"{MODEL}normal-loss-mult", "0.001"],
     "no exposure": ["diffnerf", f"{MODEL}exposure.enabled", "False"],
+    "exposure learnt faster": [
+        *("diffnerf", "--optimizers.exposure.optimizer.lr", "0.005"),
+        *(f"{MODEL}exposure.l2-penalty", "0.001"),
+    ],
+    "weight decay": ["diffnerf", "--optimizers.fields.optimizer.weight-decay", "1e-6"],
+    "finest cells 512": ["diffnerf", f"{MODEL}max-resolution", "512"],
+    "depth loss three times": ["diffnerf", f"{MODEL}depth-loss-mult", "0.03"],
     "depth calibration": ["diffnerf", f"{MODEL}depth-calibration.enabled", "True"],
 }
 """ns-train arguments by variant."""
