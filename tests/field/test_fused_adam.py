@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from diffnerf_ns.field.fused_adam import FusedAdamOptimizerConfig
-from diffnerf_ns.method_configs.diffnerf import diffnerf
-from diffnerf_ns.method_configs.diffnerf_mlp import diffnerf_mlp
+from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
+from diffnerf_ns.method_configs.diffnerf_mlp import diffnerf_mlp  # pyright: ignore[reportMissingImports]
 
 
 def trained(fused: bool) -> torch.Tensor:
