@@ -24,7 +24,8 @@ the last chunk of every step has another one."""
 def _chunk(values: Tensor, start: int, dtype: torch.dtype) -> Tensor:
     """Rows from `start` on in another type, as many as a chunk has, with zeros behind the last one."""
     rows = values[start : start + _CHUNK].to(dtype)
-    return nn.functional.pad(rows, (0, 0, 0, -len(rows) % _ROWS))
+    missing = -len(rows) % _ROWS
+    return nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
 class _ChunkedMLPFunction(torch.autograd.Function):
@@ -38,8 +39,7 @@ class _ChunkedMLPFunction(torch.autograd.Function):
             hidden = _chunk(inputs, start, dtype)
             for weight in transposed[:-1]:
                 hidden = (hidden @ weight).relu_()
-            rows = out[start : start + _CHUNK]
-            rows.copy_((hidden @ transposed[-1])[: len(rows)])
+            out[start : start + _CHUNK] = (hidden @ transposed[-1])[: len(out) - start]
         return out
 
     @staticmethod
@@ -62,8 +62,7 @@ class _ChunkedMLPFunction(torch.autograd.Function):
                 if layer > 0:
                     grad = torch.ops.aten.threshold_backward(grad, activations[layer], 0)
             if grad_inputs is not None:
-                rows = grad_inputs[start : start + _CHUNK]
-                rows.copy_(grad[: len(rows)])
+                grad_inputs[start : start + _CHUNK] = grad[: len(grad_inputs) - start]
         return grad_inputs, None, *grad_weights
 
 

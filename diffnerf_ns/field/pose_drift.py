@@ -28,8 +28,8 @@ class PoseDriftConfig(CameraOptimizerConfig):
     mode: Literal["off", "SO3xR3"] = "off"  # type: ignore[assignment]
     """Refinement of the training poses: off, or a rotation and a translation each; nerfstudio's SE3 is not offered."""
     reach: float | None = None
-    """Distance between poses over which corrections are shared: metres of translation plus radians of rotation. None
-    for two fifths of the distance between neighbouring training poses, but no less than 0.1."""
+    """Distance between poses over which corrections are shared, and exposures told from neighbours: metres of
+    translation plus radians of rotation. None for two fifths of the distance between neighbouring training poses, at least 0.1."""
 
 
 SMALLEST_REACH, REACH_OF_SPACING = 0.1, 0.4
@@ -112,7 +112,7 @@ class PoseDrift(CameraOptimizer):
         if self.config.mode == "off":
             return camera
         poses = camera.camera_to_worlds.view(-1, 3, 4).to(self.training_poses)
-        sharing = self._nearness(poses)
+        sharing = self.nearness(camera)
         tangent = sharing @ self.pose_adjustment - sharing.sum(dim=1, keepdim=True) * self._mean()
         correction = exp_map_SO3xR3(tangent)
         moved = torch.cat([correction[:, :, :3] @ poses[:, :, :3], poses[:, :, 3:] + correction[:, :, 3:]], dim=-1)

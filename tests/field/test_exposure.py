@@ -28,10 +28,8 @@ def test_both_start_at_the_identity():
 
 
 def test_switched_off_they_learn_nothing_and_change_nothing():
-    exposure, calibration = (
-        Exposure(ExposureConfig(enabled=False), 3),
-        DepthCalibration(DepthCalibrationConfig(), 3, 1.0),
-    )
+    exposure = Exposure(ExposureConfig(enabled=False), 3)
+    calibration = DepthCalibration(DepthCalibrationConfig(), 3, 1.0)
     groups, losses = {}, {}
     for module in (exposure, calibration):
         module.get_param_groups(groups)

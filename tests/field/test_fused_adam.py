@@ -1,3 +1,5 @@
+"""Adam in one kernel is Adam, and what the methods train with."""
+
 import pytest
 import torch
 
