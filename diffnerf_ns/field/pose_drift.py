@@ -29,7 +29,8 @@ class PoseDriftConfig(CameraOptimizerConfig):
     """Refinement of the training poses: off, or a rotation and a translation each; nerfstudio's SE3 is not offered."""
     reach: float | None = None
     """Distance between poses over which corrections are shared, and exposures told from neighbours: metres of
-    translation plus radians of rotation. None for two fifths of the distance between neighbouring training poses, at least 0.1."""
+    translation plus radians of rotation. None for two fifths of the distance between neighbouring training poses, at
+    least 0.1."""
 
 
 SMALLEST_REACH, REACH_OF_SPACING = 0.1, 0.4
