@@ -26,6 +26,7 @@ from diffnerf_ns.refinement.training.checkpoints import (
     save_checkpoint,
 )
 from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches
+from diffnerf_ns.refinement.training.initial_weights import content_name, take_weights
 from diffnerf_ns.refinement.training.learning_rate import one_cycle
 from diffnerf_ns.refinement.training.perceptual import WEIGHTS_FILE, load_features
 from diffnerf_ns.refinement.training.posed_views import PosedViews
@@ -48,7 +49,10 @@ class RefinerTraining:
         self.device = self.accelerator.device
         self.code = ResidualCode()
         self.scheduler = default_scheduler(self.code)
-        self.unet = new_network(settings.network, settings.seed).to(self.device)
+        self.unet = new_network(settings.network, settings.seed)
+        if settings.initial_weights is not None:
+            take_weights(self.unet, settings.initial_weights)
+        self.unet.to(self.device)
         self.ema = EMAModel(self.unet.parameters(), settings.ema_decay, use_ema_warmup=True, power=0.75)
         self.ema.to(self.device)
         optimizer = torch.optim.AdamW(
@@ -58,6 +62,7 @@ class RefinerTraining:
         self.features = load_features() if settings.losses.perceptual else None
         if self.features is not None:
             self.features = self.features.to(self.device)
+        self.begun_from = None if settings.initial_weights is None else content_name(settings.initial_weights)
         self.step = 0
         self.saved_step = -1
         self.seconds_before = 0.0
@@ -217,6 +222,7 @@ class RefinerTraining:
             "without_improvement": self.without_improvement,
             "last_validation": self.last_validation,
             "settings": self.settings.fixed(),
+            "begun_from": self.begun_from,
             "unet": self.unet.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -230,6 +236,7 @@ class RefinerTraining:
             raise ValueError(
                 f"{source} was trained with other settings ({', '.join(differing)}): use the same ones, or another out"
             )
+        self.begun_from = state.get("begun_from")
         self.step, self.seconds_before = state["step"], state["seconds"]
         self.best_score_m, self.best_step = state["best_score_m"], state["best_step"]
         self.without_improvement, self.last_validation = state["without_improvement"], state["last_validation"]

@@ -48,6 +48,7 @@ A UNet of {parameters / 1e6:.1f} million parameters, trained by `scripts/train_r
 | data | {_data(settings)} |
 | sensor models | {_sensors(settings)} |
 | never seen | the sensor model `{HELD_OUT_SENSOR}`, which is kept for testing |
+| begun with | {_beginning(settings, state)} |
 | steps | {state["step"]} of {settings.max_steps}, {settings.batch_size} samples of {_size(settings)} pixels each |
 | seed | {settings.seed} |
 | hours | {hours:.2f} |
@@ -82,6 +83,12 @@ def _data(settings: TrainRefiner) -> str:
     if data.captures:
         named.append(f"{len(data.captures)} captures (weight {data.captures_weight:g})")
     return "; ".join(named)
+
+
+def _beginning(settings: TrainRefiner, state: dict[str, Any]) -> str:
+    if settings.initial_weights is None:
+        return "random weights"
+    return f"the weights `{settings.initial_weights}` of content {state['begun_from']}"
 
 
 def _sensors(settings: TrainRefiner) -> str:

@@ -61,6 +61,8 @@ class TrainRefiner:
     """What is minimised."""
     objective: Objective = "diffusion"
     """`regression` trains the same network to give the depth in one go, without noise."""
+    initial_weights: str | None = None
+    """A refiner to go on from: `shipped`, a folder, or a hub id; None to begin with random weights."""
     seed: int = 0
     """Seed of data, noise and weights."""
     max_steps: int = 20_000

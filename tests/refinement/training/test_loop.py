@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from diffnerf_ns.refinement.training.checkpoints import BEST, load_checkpoint, numbered_checkpoints
+from diffnerf_ns.refinement.training.initial_weights import content_name
 from diffnerf_ns.refinement.training.loop import RefinerTraining
+from diffnerf_ns.refinement.training.run import run_training
 from diffnerf_ns.refinement.training.settings import TrainRefiner
 
 
@@ -115,3 +117,21 @@ def test_all_losses_together_give_finite_gradients(tiny: TrainRefiner) -> None:
     found = training.train_step(next(training.batches()))
     assert {"v", "edge", "consistency", "total"} <= found.keys()
     assert all(torch.isfinite(value) for value in found.values())
+
+
+def test_a_training_goes_on_from_another_refiner(tiny: TrainRefiner, tmp_path: Path) -> None:
+    run_training(tiny, "first")
+    refiner = str(tiny.out / "refiner")
+    earlier = load_checkpoint(tiny.out / BEST)["ema"]["shadow_params"]
+    second = replace(tiny, out=tmp_path / "second", initial_weights=refiner, max_steps=2, learning_rate=0.0)
+    begun = RefinerTraining(second)
+    assert all(torch.equal(one, other) for one, other in zip(begun.unet.parameters(), earlier, strict=True))
+    run_training(second, "second")
+    card = (second.out / "refiner" / "README.md").read_text()
+    assert f"| begun with | the weights `{refiner}` of content {content_name(refiner)} |" in card
+    assert "| begun with | random weights |" in (tiny.out / "refiner" / "README.md").read_text()
+
+
+def test_weights_of_another_shape_are_refused(tiny: TrainRefiner) -> None:
+    with pytest.raises(ValueError, match=r"initial_weights 'shipped' .* another shape .*settings of `network`"):
+        RefinerTraining(replace(tiny, initial_weights="shipped"))
