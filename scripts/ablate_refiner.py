@@ -144,11 +144,12 @@ def train(options: AblateRefiner, variant: str) -> Path:
 
 
 def common_settings(options: AblateRefiner, out: Path) -> TrainRefiner:
-    """What all trainings share: the same rooms, rendered once, the same number of steps, one validation at the end."""
+    """What all trainings share: random weights, the same rooms, rendered once, equally many steps, one validation."""
     settings = TrainRefiner(out) if options.settings_of is None else _settings_of(options.settings_of, out)
     return replace(
         settings,
         data=replace(settings.data, clip_cache=options.out / "clips"),
+        initial_weights=None,
         max_steps=options.max_steps,
         anneal_by="steps",
         validate_every=options.max_steps,

@@ -29,7 +29,8 @@ def options(tmp_path: Path) -> AblateRefiner:
     settings = TrainRefiner(
         tmp_path, data, network, batch_size=2, mixed_precision="no", cpu=True, validation_clips=1, validation_views=2
     )
-    (tmp_path / "training.json").write_text(json.dumps({"settings": replace(settings, tensorboard=False).fixed()}))
+    settings = replace(settings, tensorboard=False, initial_weights="shipped")
+    (tmp_path / "training.json").write_text(json.dumps({"settings": settings.fixed()}))
     return AblateRefiner(
         tmp_path / "ablation",
         trained=("diffusion", "regression"),
@@ -55,6 +56,7 @@ def test_each_variant_is_trained_and_scored_once(options: AblateRefiner, monkeyp
     trained = json.loads((options.out / "regression-2-steps" / "refiner" / "training.json").read_text())
     assert trained["step"] == 2
     assert trained["settings"]["objective"] == "regression"
+    assert trained["settings"]["initial_weights"] is None
 
     def fail(*_: object) -> None:
         raise AssertionError("made again")
