@@ -72,6 +72,19 @@ def base_depth(sensor_z_m: Tensor, fused_z_m: Tensor | None = None) -> Tensor:
     return fill_missing(guess)
 
 
+def span_of_opinions(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Least and largest depth that sensor and other views speak for, metres; 0 and infinity where one is silent.
+
+    Arguments as in `base_depth`.
+    """
+    if fused_z_m is None:
+        return torch.zeros_like(sensor_z_m), torch.full_like(sensor_z_m, math.inf)
+    silent = (sensor_z_m <= 0) | (fused_z_m <= 0)
+    low = torch.minimum(sensor_z_m, fused_z_m).masked_fill(silent, 0.0)
+    high = torch.maximum(sensor_z_m, fused_z_m).masked_fill(silent, math.inf)
+    return low, high
+
+
 def fill_missing(depth_z_m: Tensor) -> Tensor:
     """Fills missing depth from the nearest pixel that has any (jump flooding); 2 m in an image without any depth."""
     _, height, width = depth_z_m.shape

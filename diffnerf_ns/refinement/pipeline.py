@@ -22,7 +22,7 @@ from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from diffnerf_ns.refinement.normalizer import ResidualCode, base_depth, condition_channels
+from diffnerf_ns.refinement.normalizer import ResidualCode, base_depth, condition_channels, span_of_opinions
 from diffnerf_ns.refinement.preprocessing import (
     image_shape,
     image_tensor,
@@ -129,6 +129,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
         ensemble_size: int = 4,
         processing_resolution: int | None = None,
         match_input_resolution: bool = True,
+        within_measurements: bool = True,
         batch_size: int | None = None,
         tile_size: int = 640,
         tile_overlap: int = 64,
@@ -151,6 +152,8 @@ class DepthRefinementPipeline(DiffusionPipeline):
             ensemble_size: samples per image; their median is the depth, their spread goes into sigma.
             processing_resolution: longest side to work at, pixels; None or 0 for the input's.
             match_input_resolution: whether the result has the input's size where these differ.
+            within_measurements: whether the result stays between the sensor and what other views say, where both say
+                something: the median of the three.
             batch_size: images (samples and tiles count as images) that go through the network at once; None for what
                 fits into memory.
             tile_size: longest side that is looked at in one piece, pixels; larger images are tiled.
@@ -195,10 +198,12 @@ class DepthRefinementPipeline(DiffusionPipeline):
         # 3. The first guess, and padding to sizes that the network takes. What is added is unmeasured.
         multiple = self.unet.size_multiple
         base = pad_to_multiple(base_depth(sensor, fused), multiple)  # [N, h, w]
-        evidence = [None if maps is None else pad_to_multiple(maps, multiple, 0.0) for maps in (fused, *votes)]
-        conditions = condition_channels(
-            code, pad_to_multiple(colour, multiple), pad_to_multiple(sensor, multiple, 0.0), base, *evidence
-        ).to(dtype)  # [N, C, h, w]
+        measured, *evidence = (
+            None if maps is None else pad_to_multiple(maps, multiple, 0.0) for maps in (sensor, fused, *votes)
+        )
+        assert measured is not None
+        conditions = condition_channels(code, pad_to_multiple(colour, multiple), measured, base, *evidence).to(dtype)
+        bounds = span_of_opinions(measured, evidence[0]) if within_measurements else None
 
         # 4. Noise for each member of the ensemble.
         generators = _one_for_each(generator, len(base), ensemble_size)
@@ -222,7 +227,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
                 codes = estimate if last else result.prev_sample
                 if callback_on_step_end is not None:
                     noisy_depth, _ = self.decode(noisy[::ensemble_size], base)
-                    depth, _ = self.decode(estimate, base)
+                    depth, _ = self.decode(estimate, base, bounds if last else None)
                     shown = {"noisy_depth_z_m": noisy_depth, "depth_z_m": depth}
                     tensors = {name: maps[:, : size[0], : size[1]] for name, maps in shown.items()} | {"code": codes}
                     asked = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
@@ -230,7 +235,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
                 progress.update()
 
         # 6. Median and spread of the members, without the padding.
-        depth, spread = (maps[:, : size[0], : size[1]] for maps in self.decode(codes, base))  # [N, H', W']
+        depth, spread = (maps[:, : size[0], : size[1]] for maps in self.decode(codes, base, bounds))  # [N, H', W']
 
         # 7. Whose depth it is, and how far it can be trusted.
         provenance = provenance_of(depth, sensor, fused)
@@ -246,17 +251,24 @@ class DepthRefinementPipeline(DiffusionPipeline):
             results = [None if maps is None else maps.numpy() for maps in results]
         return DepthRefinementOutput(*results)
 
-    def decode(self, codes: Tensor, base_z_m: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, codes: Tensor, base_z_m: Tensor, bounds_z_m: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Depth and spread [N, H, W], metres, of an ensemble's codes.
 
         Args:
             codes: [N * E, 1, H, W].
             base_z_m: the first guess [N, H, W], metres.
+            bounds_z_m: least and largest depth of each pixel [N, H, W], metres; None for no bounds.
         """
         code = self.residual_code
         members = codes.clamp(-code.limit, code.limit).reshape(len(base_z_m), -1, *base_z_m.shape[1:])
         depth = code.decode(ensemble_median(members), base_z_m)
-        return depth, ensemble_spread(code.decode(members, base_z_m[:, None]))
+        depths = code.decode(members, base_z_m[:, None])
+        if bounds_z_m is not None:
+            low, high = bounds_z_m
+            depth, depths = depth.clamp(low, high), depths.clamp(low[:, None], high[:, None])
+        return depth, ensemble_spread(depths)
 
     def _predict(
         self, noisy: Tensor, timestep: Tensor, conditions: Tensor, plan: TilePlan, batch_size: int | None

@@ -211,6 +211,23 @@ def test_what_other_views_saw_is_used_and_named() -> None:
     assert (refined.provenance[0][sensor > 0] == Provenance.MEASURED).mean() > 0.9
 
 
+def test_the_result_lies_between_the_sensor_and_the_other_views_where_both_speak() -> None:
+    image, sensor, truth = scene(64, 80)
+    fused = np.where(sensor > 0, 0.9 * sensor, truth).astype(np.float32)
+    fused[:8] = 0
+    base = base_depth(torch.from_numpy(sensor)[None], torch.from_numpy(fused)[None])
+    result = np.where(np.arange(80) < 40, 1.3 * truth, 0.95 * truth).astype(np.float32)
+    pipe = oracle_pipeline(ResidualCode().encode(torch.from_numpy(result)[None], base)[:, None])
+    given = {"fused_z_m": fused, "support": 0 * fused, "violations": 0 * fused}
+    between = np.where((sensor > 0) & (fused > 0), np.clip(result, fused, sensor), result)
+    found = pipe(image, sensor, **given, generator=seeded())
+    np.testing.assert_allclose(found.depth_z_m[0], between, atol=2e-3)
+    free = pipe(image, sensor, **given, within_measurements=False, generator=seeded())
+    np.testing.assert_allclose(free.depth_z_m[0], result, atol=2e-3)
+    alone = pipe(image, sensor, generator=seeded())
+    assert np.abs(alone.depth_z_m[0] - sensor)[sensor > 0].max() > 0.1
+
+
 def test_processing_resolution_is_the_working_size_and_the_result_may_have_the_input_s(
     pipe: DepthRefinementPipeline,
 ) -> None:
