@@ -30,6 +30,9 @@ class SensorMixture:
     """Farthest that edges of near surfaces are moved outwards, pixels of an image 320 wide."""
     misregistration_px: float = 1.0
     """Largest shift of depth against colour along each axis, pixels of an image 320 wide."""
+    border: float = 0.12
+    """Widest strip along a side of the image that a depth camera of narrower view does not cover, as a share of the
+    width or height; half of the sides have none."""
     drift_m: float = 0.01
     """Largest drift of the poses that views are fused with, metres (one standard deviation)."""
     drift_degrees: float = 0.4

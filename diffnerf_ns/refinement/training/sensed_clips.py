@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnerf_ns.captures.sensor_noise import fatten_edges, misregister, pose_drift, simulate_sensor
+from diffnerf_ns.captures.sensor_noise import border_strip, fatten_edges, misregister, pose_drift, simulate_sensor
 from diffnerf_ns.refinement.training.colour_noise import degrade_colour
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, SensorMixture
 from diffnerf_ns.refinement.training.posed_views import PosedViews
@@ -142,7 +142,7 @@ def measured(
         clip: exact views.
         kind: the sensor model.
         strength: how bad it is; 1 is as published.
-        sensors: how far depth is shifted against colour, and edges are fattened, at most.
+        sensors: how far depth is shifted against colour, edges are fattened and borders are blind, at most.
         draw: decides how far.
         generator: of the noise.
     """
@@ -159,4 +159,12 @@ def measured(
     pixels = clip.depth_z_m.shape[2] / 320.0
     across, down = sensors.misregistration_px * pixels * draw.uniform(-1.0, 1.0, 2)
     fattened = fatten_edges(sensed, float(draw.uniform(0.0, sensors.fattening_px)) * pixels, generator)
-    return misregister(fattened, (float(across), float(down)))
+    moved = misregister(fattened, (float(across), float(down)))
+    return border_strip(moved, *border_widths(moved.shape[2], moved.shape[1], sensors.border, draw))
+
+
+def border_widths(width: int, height: int, largest: float, draw: np.random.Generator) -> tuple[int, int, int, int]:
+    """Pixels without depth at the left, right, top and bottom: none in half of the cases, else up to a share."""
+    shares = largest * np.maximum(draw.uniform(-1.0, 1.0, 4), 0.0)
+    left, right, top, bottom = (round(float(pixels)) for pixels in shares * (width, width, height, height))
+    return left, right, top, bottom

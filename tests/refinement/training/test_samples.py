@@ -12,7 +12,7 @@ from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, Dropo
 from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches, cut_samples, hide_parts
 from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.room_clips import ClipStore
-from diffnerf_ns.refinement.training.sensed_clips import RoomSource, clip_of_pass
+from diffnerf_ns.refinement.training.sensed_clips import RoomSource, border_widths, clip_of_pass
 
 
 def groups_of(data: TrainingData, seed: int = 0, pairs: bool = False) -> SampleGroups:
@@ -82,6 +82,14 @@ def test_the_held_out_sensor_is_never_drawn(tiny_data: TrainingData, monkeypatch
         source.views(number)
     assert set(drawn) == {"kinect", "lidar", "tof", "stereo"}
     assert HELD_OUT_SENSOR not in SensorMixture().weights()
+
+
+def test_half_of_the_sides_have_a_blind_border_of_up_to_a_share() -> None:
+    draw = np.random.default_rng(0)
+    widths = np.array([border_widths(200, 100, 0.1, draw) for _ in range(2000)])
+    assert widths.max(axis=0).tolist() == [20, 20, 10, 10]
+    assert (widths == 0).mean(axis=0) == pytest.approx(np.array([0.525, 0.525, 0.55, 0.55]), abs=0.04)
+    assert border_widths(200, 100, 0.0, draw) == (0, 0, 0, 0)
 
 
 def test_a_cut_keeps_maps_and_camera_together() -> None:
