@@ -40,6 +40,8 @@ RULES = (
     "PSNR: peak 10 m, at most 100 dB. SSIM: Gaussian window of 11 pixels (sigma 1.5), range 10 m.",
     "Edge F: jumps of more than 5 % between adjacent pixels, found within 1 pixel; where the reference is known all "
     "around.",
+    "Edges on image: mean step of brightness where depth jumps by more than 5 %, over that 4 and 5 pixels beside it. "
+    "It needs no reference: where the reference has less of it than a method, its own edges lie beside the picture's.",
     "Sigma is scored where the refiner gave depth, against the absolute error: AUSE is the area between the "
     "sparsification curves of sigma and of the error, over the mean error; 0 is a perfect order.",
     "The TSDF is Open3D's, of all frames, also where the refiner sees one at a time; its voxel is what a pixel "
@@ -90,6 +92,8 @@ def write_report(options: RefineReport, refiner: DepthRefiner, console: Console)
     captions = draw_figures(options.out, pictures, histograms, report["uncertainty"])
     write_page(options.out / "index.html", report, captions)
     console.print(_summary_table(report["methods"]))
+    if "reference_edge_ratio" in report:
+        console.print(f"Edges on image, of the reference itself: {report['reference_edge_ratio']:.2f}")
     console.print(headline(report), highlight=False)
     return options.out
 
@@ -133,6 +137,7 @@ def _record(frames: Sequence[ReportFrame], frame: ScoredFrame) -> dict[str, Any]
             name: {"seconds_per_frame": frame.seconds[name], **scores} for name, scores in frame.scores.items()
         },
         "uncertainty": frame.uncertainty,
+        **({} if frame.reference_edge_ratio is None else {"reference_edge_ratio": frame.reference_edge_ratio}),
     }
 
 
@@ -171,6 +176,8 @@ def _report(
         "uncertainty": mean_over_images([record["uncertainty"] for record in scored]),
         "frames": scored,
     }
+    if ratios := [record["reference_edge_ratio"] for record in scored if "reference_edge_ratio" in record]:
+        report["reference_edge_ratio"] = float(np.mean(ratios))
     if options.corrupt_with == "none":
         report["clean_input_mae_m"] = methods[REFINED]["observed"]["mae_m"]
     return report
@@ -185,10 +192,12 @@ def _machine() -> dict[str, str]:
 
 
 def _summary_table(methods: dict[str, Any]) -> Table:
-    table = Table(Column("MAE (m)", no_wrap=True), "all", "observed", "hole", "edge", "edge F", "s")
+    table = Table(Column("MAE (m)", no_wrap=True), "all", "observed", "hole", "edge", "edge F", "on image", "s")
     for name, scores in methods.items():
         values = [scores.get(region, {}).get("mae_m") for region in ("all", "observed", "hole", "edge")]
         values += [scores.get("all", {}).get("edge_f_score")]
         cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        ratio = scores.get("all", {}).get("image_edge_ratio")
+        cells.append("-" if ratio is None else f"{ratio:.2f}")
         table.add_row(name, *cells, f"{scores['seconds_per_frame']:.2f}")
     return table

@@ -27,6 +27,7 @@ METRICS: dict[str, tuple[str, int, bool]] = {
     "delta_1.05": ("δ < 1.05", 4, True),
     "delta_1.25": ("δ < 1.25", 4, True),
     "edge_f_score": ("edge F", 3, True),
+    "image_edge_ratio": ("edges on image", 2, True),
 }
 """Metrics over all pixels: heading, decimals, and whether more is better."""
 
@@ -56,6 +57,7 @@ def write_page(file: Path, report: Mapping[str, Any], captions: Mapping[str, str
         _mae_table(report["methods"]),
         "<h2>All pixels</h2>",
         _metric_table(report["methods"]),
+        _reference_line(report),
         f"<h2>Uncertainty of {escape(about['refiner'])}</h2>",
         _uncertainty_table(report["uncertainty"]),
         "<h2>How it was measured</h2><ul>",
@@ -80,6 +82,11 @@ def headline(report: Mapping[str, Any]) -> str:
         share = f", {ours['mae_m'] / raw['mae_m']:.2f} times that" if raw["mae_m"] else ""
         text += f"MAE {raw['mae_m']:.4f} m with holes filled by nearest; refined {ours['mae_m']:.4f} m{share}."
     return text
+
+
+def _reference_line(report: Mapping[str, Any]) -> str:
+    ratio = report.get("reference_edge_ratio")
+    return "" if ratio is None else f"<p class='small'>Edges on image, of the reference itself: {ratio:.2f}</p>"
 
 
 def _mae_table(methods: Mapping[str, Any]) -> str:

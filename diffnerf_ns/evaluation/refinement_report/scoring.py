@@ -14,6 +14,7 @@ import torch
 from diffnerf_ns.evaluation.depth_baselines import BASELINES, fill_with_nearest
 from diffnerf_ns.evaluation.depth_image_metrics import depth_psnr_db, depth_ssim, edge_scores
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
+from diffnerf_ns.evaluation.edges_on_image import image_edge_ratio
 from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame
 from diffnerf_ns.evaluation.refinement_report.tsdf_rival import TsdfRival
 from diffnerf_ns.evaluation.uncertainty_metrics import CALIBRATION_LEVELS, uncertainty_scores
@@ -48,6 +49,8 @@ class ScoredFrame:
     """By provenance, "all" among them."""
     seconds: dict[str, float]
     """Computing time, by method."""
+    reference_edge_ratio: float | None
+    """`image_edge_ratio` of the reference itself."""
 
 
 def score_frames(
@@ -79,10 +82,19 @@ def score_frames(
             sensor_z_m=sensor,
             truth_z_m=truth,
             refined=refined,
-            scores={name: score_depth(depth, truth, sensor) for name, depth in depths.items()},
+            scores={name: _scores(depth, truth, sensor, image) for name, depth in depths.items()},
             uncertainty=score_uncertainty(refined, truth),
             seconds=times,
+            reference_edge_ratio=image_edge_ratio(torch.from_numpy(truth), torch.from_numpy(image)),
         )
+
+
+def _scores(predicted_z_m: FloatMap, truth_z_m: FloatMap, sensor_z_m: FloatMap, image: npt.NDArray[np.uint8]) -> Scores:
+    scores = score_depth(predicted_z_m, truth_z_m, sensor_z_m)
+    ratio = image_edge_ratio(torch.from_numpy(predicted_z_m), torch.from_numpy(image))
+    if ratio is not None and "all" in scores:
+        scores["all"]["image_edge_ratio"] = ratio
+    return scores
 
 
 def score_depth(predicted_z_m: FloatMap, truth_z_m: FloatMap, sensor_z_m: FloatMap) -> Scores:
