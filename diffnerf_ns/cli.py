@@ -119,11 +119,11 @@ def _loaded_refiner(options: RefinerSettings) -> DepthRefiner:
 def _refine(options: RefineCapture) -> None:
     from rich.console import Console
 
-    from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+    from diffnerf_ns.refinement.cache import cache_in
     from diffnerf_ns.refinement.refined_capture import write_refined_capture
 
     refiner = _loaded_refiner(options)
-    cache = RefinementCache(options.cache_dir or default_cache_dir())
+    cache = cache_in(options.cache_dir)
     console = Console()
     out = write_refined_capture(options.capture, options.out, refiner, cache, console)
     console.print(f"Wrote {out}")
@@ -143,9 +143,9 @@ def _load_refine_report() -> tuple[type, Callable[[Any], None]]:
 
 
 def _manage_cache(options: ManageCache) -> None:
-    from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+    from diffnerf_ns.refinement.cache import cache_in
 
-    cache = RefinementCache(options.cache_dir or default_cache_dir())
+    cache = cache_in(options.cache_dir)
     if options.action == "clear":
         capture = str(options.capture.resolve()) if options.capture else None
         print(f"Removed {cache.clear(capture)} frames from {cache.root}.")

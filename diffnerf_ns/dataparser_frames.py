@@ -12,14 +12,14 @@ from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import CAPTURE_POSES
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.captures.lens import Lens
-from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.depth_units import metres_per_unit_of
 from diffnerf_ns.refinement.frame_files import StageFrame
 from diffnerf_ns.rgbd_dataset import no_depth_found
 
 
 def stage_frames(outputs: DataparserOutputs) -> list[StageFrame]:
     """A dataparser's frames as stage 1 takes them: poses in metres, and exactly the capture's where it tells them."""
-    unit = float(outputs.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+    unit = metres_per_unit_of(outputs.metadata)
     cameras = outputs.cameras
     intrinsics = cameras.get_intrinsics_matrices().double().numpy()
     poses = outputs.metadata.get(CAPTURE_POSES)
@@ -67,8 +67,7 @@ def check_dataparser_outputs(splits: list[DataparserOutputs]) -> None:
         if not outputs.metadata.get("depth_filenames"):
             raise no_depth_found(outputs)
         frames += _rgbd_files(outputs)
-    unit = float(splits[0].metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
-    check_frame_files(frames, unit)
+    check_frame_files(frames, metres_per_unit_of(splits[0].metadata))
 
 
 def _rgbd_files(outputs: DataparserOutputs) -> list[RgbdFiles]:

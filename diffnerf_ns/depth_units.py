@@ -7,7 +7,8 @@ file has been decoded.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,11 @@ SENSOR_BIAS_SIGMA = 6e-3
 With it, 68 % of the errors of a Kinect on flat surfaces between 0.8 and 4 m lie within one sigma."""
 
 Array = TypeVar("Array", npt.NDArray, torch.Tensor)
+
+
+def metres_per_unit_of(metadata: Mapping[str, Any]) -> float:
+    """Metres per stored unit, from a transforms.json or a dataparser's metadata."""
+    return float(metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
 
 
 def missing_as_zero(depth: Array) -> Array:

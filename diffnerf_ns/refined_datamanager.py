@@ -17,13 +17,12 @@ from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.console import Console
 
-from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
 from diffnerf_ns.depth_corrections import with_small_corrections
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.packed_images import PackedImageLoader
-from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.cache import cache_in
 from diffnerf_ns.refinement.frame_files import sensor_depth_z_m
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
@@ -166,23 +165,16 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
     def _refine(self, dataset: RGBDDataset) -> None:
         """Fills the cache (one process per machine does; the others wait) and lets the dataset read from it."""
         frames = stage_frames(self.train_dataparser_outputs)
-        cache = RefinementCache(self.config.refiner.cache_dir or default_cache_dir())
+        cache = cache_in(self.config.refiner.cache_dir)
         refiner = load_refiner(self.config.refiner)
         console = CONSOLE if self.local_rank == 0 else Console(quiet=True)
         capture, team = str(Path(self.get_datapath()).resolve()), team_that_waits(self.local_rank)
         keys = refine_frames(frames, refiner, cache, capture, console, team).keys
 
         def read_refined(index: int) -> DepthAndSigma:
-            found = cache.load(keys[index])
-            if found is None:
-                raise CaptureError(
-                    cache.file_of(keys[index]),
-                    "refined depth",
-                    f"was removed or damaged while training ({frames[index].name})",
-                    "Start again: it is refined anew.",
-                )
+            refined_z_m, sigma_z_m, _ = cache.load_again(keys[index], frames[index].name)
             sensor_z_m = sensor_depth_z_m(frames[index])
-            return with_small_corrections(sensor_z_m, found[0], found[1], self.config.largest_correction_sigmas)
+            return with_small_corrections(sensor_z_m, refined_z_m, sigma_z_m, self.config.largest_correction_sigmas)
 
         dataset.refined_depth = read_refined
 

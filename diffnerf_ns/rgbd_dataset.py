@@ -18,7 +18,7 @@ from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.captures.depth_resampling import resample_depth, resample_nearest
 from diffnerf_ns.depth_normals import normals_from_depth
 from diffnerf_ns.depth_samples import enclosing_box, sampled_pixels, sampled_points, sampled_rays
-from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
+from diffnerf_ns.depth_units import metres_per_unit_of, ray_length_from_z, scene_from_metres, sensor_sigma_z_m
 from diffnerf_ns.even_spread import evenly_spread
 
 DepthAndSigma = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -64,7 +64,7 @@ class RGBDDataset(InputDataset):
         self.depth_files: list[Path] = list(self.metadata.get("depth_filenames") or ())
         if depth_required and not self.depth_files:
             raise no_depth_found(dataparser_outputs)
-        self.metres_per_unit = float(self.metadata.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+        self.metres_per_unit = metres_per_unit_of(self.metadata)
         truth_files: Sequence[Path | None] | None = self.metadata.get("depth_truth_filenames")
         self.truth_files = truth_files if with_depth_truth else None
         self.refined_depth: Callable[[int], DepthAndSigma] | None = None

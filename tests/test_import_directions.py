@@ -23,7 +23,10 @@ PURE = (
     "diffnerf_ns.out_of_memory",
     "diffnerf_ns.peak_memory",
     "diffnerf_ns.rays_per_batch",
-    *(f"diffnerf_ns.evaluation.{name}" for name in ("depth_metrics", "depth_image_metrics", "uncertainty_metrics")),
+    *(
+        f"diffnerf_ns.evaluation.{name}"
+        for name in ("depth_metrics", "depth_image_metrics", "edges_on_image", "uncertainty_metrics")
+    ),
     "diffnerf_ns.captures.sensor_noise",
     "diffnerf_ns.captures.synthetic_room",
 )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
 from diffnerf_ns.captures.depth_checks import RgbdFiles, check_frame_files
 from diffnerf_ns.captures.lens import Lens
-from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.depth_units import metres_per_unit_of
 
 CAMERA_KEYS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_model", "k1", "k2", "k3", "k4", "p1", "p2")
 """What transforms.json may say of the camera for all frames at once."""
@@ -61,7 +61,7 @@ def open_capture(data: Path) -> Capture:
     names = {key: {str(Path(name)) for name in meta.get(f"{key}_filenames", ())} for key in ("train", "val", "test")}
     held_out = (names["val"] | names["test"]) - names["train"]
     frames = [_frame(file.parent, {**entry, **_shared(meta)}, entry, held_out) for entry in meta["frames"]]
-    unit = float(meta.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+    unit = metres_per_unit_of(meta)
     check_frame_files([frame.files for frame in frames], unit)
     return Capture(file.parent, meta, frames, unit)
 

@@ -14,7 +14,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 
 from diffnerf_ns.captures.capture_checks import check_transforms, open_transforms
 from diffnerf_ns.captures.capture_errors import CaptureError
-from diffnerf_ns.depth_units import METRES_PER_STORED_UNIT
+from diffnerf_ns.depth_units import metres_per_unit_of
 from diffnerf_ns.even_spread import evenly_spread
 
 CAPTURE_POSES = "capture_camera_to_world"
@@ -89,7 +89,7 @@ def _config_for(config: DiffnerfDataParserConfig, meta: dict[str, Any]) -> Diffn
     """The settings with what the capture itself says, and with at least one frame held out where frames are few."""
     unit = config.depth_unit_scale_factor
     if unit is None:
-        unit = float(meta.get("depth_unit_scale_factor", METRES_PER_STORED_UNIT))
+        unit = metres_per_unit_of(meta)
     count = len(meta["frames"])
     largest_fraction = (count - 1.5) / count  # nerfstudio rounds up: this leaves one frame for evaluation
     return replace(

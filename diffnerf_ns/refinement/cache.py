@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffnerf_ns.captures.atomic_files import TEMPORARY_SUFFIX, content_hash, write_bytes_atomically
+from diffnerf_ns.captures.capture_errors import CaptureError
 
 MAGIC = b"DNDEPTH1"
 DIGEST_BYTES = 32
@@ -71,6 +72,23 @@ class RefinementCache:
         """An intact frame's depth_z_m, sigma_z_m (metres) and provenance; None if it is absent or damaged."""
         found = self._read(key)
         return _decode(*found) if found else None
+
+    def load_again(self, key: str, frame: str) -> FrameArrays:
+        """As `load`, for a frame that was there; CaptureError if it is gone.
+
+        Args:
+            key: from `frame_key`.
+            frame: its name, for the message.
+        """
+        found = self.load(key)
+        if found is None:
+            raise CaptureError(
+                self.file_of(key),
+                "refined depth",
+                f"was removed or damaged meanwhile ({frame})",
+                "Start again: it is refined anew.",
+            )
+        return found
 
     def save(self, key: str, arrays: FrameArrays, info: Mapping[str, Any]) -> None:
         """Stores a frame. Depth is rounded to 1/65535 of the frame's largest depth, sigma to 11 significant bits.
@@ -148,6 +166,11 @@ class RefinementCache:
             return None
         (header_size,) = struct.unpack_from("<I", content)
         return json.loads(content[4 : 4 + header_size]), content[4 + header_size :]
+
+
+def cache_in(folder: Path | None) -> RefinementCache:
+    """The cache in a folder; the user's own for None."""
+    return RefinementCache(folder or default_cache_dir())
 
 
 def _encode(

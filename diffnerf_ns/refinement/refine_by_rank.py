@@ -25,7 +25,7 @@ from rich.console import Console
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
-from diffnerf_ns.refinement.cache import RefinementCache, default_cache_dir
+from diffnerf_ns.refinement.cache import cache_in
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import StageResult, load_refiner, refine_frames
 from diffnerf_ns.refinement.team import OtherProcessFailedError, team_that_splits
@@ -48,7 +48,7 @@ def refine_share(options: RefineByRank) -> StageResult:
     options.dataparser.data = options.capture
     outputs = options.dataparser.setup().get_dataparser_outputs(split="train")
     check_dataparser_outputs([outputs])
-    cache = RefinementCache(options.cache_dir or default_cache_dir())
+    cache = cache_in(options.cache_dir)
     capture, console = str(options.capture.resolve()), Console(quiet=rank != 0)
     return refine_frames(stage_frames(outputs), refiner, cache, capture, console, team_that_splits())
 

@@ -79,10 +79,7 @@ def _write_frame(
     if key is None:
         depth_z_m = read_depth_z_m(frame.files.depth_file, capture.metres_per_unit)
     else:
-        found = cache.load(key)
-        if found is None:
-            raise CaptureError(cache.file_of(key), "refined depth", "was removed or damaged", "Start again.")
-        depth_z_m, sigma_z_m, _ = found
+        depth_z_m, sigma_z_m, _ = cache.load_again(key, entry["file_path"])
         entry["depth_sigma_file_path"] = str(Path("depth_sigma") / stem)
         levels_per_metre = METRES_PER_STORED_UNIT / METRES_PER_SIGMA_UNIT
         write_depth_png(out / entry["depth_sigma_file_path"], sigma_z_m * levels_per_metre)

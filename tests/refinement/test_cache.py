@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffnerf_ns.refinement.cache import FrameArrays, Manifest, RefinementCache, default_cache_dir
+from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.refinement.cache import FrameArrays, Manifest, RefinementCache, cache_in, default_cache_dir
 
 KEY = "ab" * 32
 
@@ -33,6 +34,21 @@ def loaded(cache: RefinementCache) -> FrameArrays:
 @pytest.fixture
 def cache(cache_dir: Path) -> RefinementCache:
     return RefinementCache(cache_dir)
+
+
+def test_a_frame_that_is_gone_is_named_with_its_file_and_the_remedy(cache: RefinementCache) -> None:
+    cache.save(KEY, arrays(), {})
+    np.testing.assert_array_equal(cache.load_again(KEY, "a.png")[2], arrays()[2])
+    cache.file_of(KEY).unlink()
+    message = r"refined depth.*removed or damaged meanwhile \(a\.png\)(.|\n)*Start again"
+    with pytest.raises(CaptureError, match=message) as error:
+        cache.load_again(KEY, "a.png")
+    assert str(cache.file_of(KEY)) in str(error.value)
+
+
+def test_without_a_folder_the_user_s_cache_is_meant(tmp_path: Path) -> None:
+    assert cache_in(None).root == default_cache_dir()
+    assert cache_in(tmp_path).root == tmp_path
 
 
 def test_what_is_saved_is_loaded(cache: RefinementCache) -> None:
