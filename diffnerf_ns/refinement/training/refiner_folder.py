@@ -17,7 +17,7 @@ from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.training.loop import new_network
 from diffnerf_ns.refinement.training.model_card import model_card
 from diffnerf_ns.refinement.training.settings import TrainRefiner
-from diffnerf_ns.refinement.training.stored_settings import without_cache
+from diffnerf_ns.refinement.training.stored_settings import without_own_folders
 from diffnerf_ns.refinement.unet import DepthRefinementUNet
 
 TRAINING_FILE = "training.json"
@@ -62,9 +62,10 @@ def write_refiner_folder(
     code = ResidualCode()
     pipeline = DepthRefinementPipeline(unet, default_scheduler(code), code=asdict(code))
     pipeline.save_pretrained(folder, safe_serialization=True)
-    card = model_card(settings, state, unet.num_parameters(), state["seconds"] / 3600, hardware, command)
+    shown = without_own_folders(settings)
+    card = model_card(shown, state, unet.num_parameters(), state["seconds"] / 3600, hardware, command)
     write_bytes_atomically(folder / "README.md", card.encode())
-    record = {"settings": without_cache(settings).fixed(), "step": state["step"], "errors_m": state["last_validation"]}
+    record = {"settings": shown.fixed(), "step": state["step"], "errors_m": state["last_validation"]}
     write_bytes_atomically(folder / TRAINING_FILE, (json.dumps(record, indent=1) + "\n").encode())
     return folder
 

@@ -26,15 +26,18 @@ def stored_settings(stored: Mapping[str, Any], out: Path) -> TrainRefiner:
 def training_command(settings: TrainRefiner) -> str:
     """A command line with every setting that is not its default; how long and where to is left to who trains."""
     words = ["python", "-m", "scripts.train_refiner", "--out", "OUT"]
-    for name, value in _changed(without_cache(settings), TrainRefiner(settings.out)):
+    for name, value in _changed(without_own_folders(settings), TrainRefiner(settings.out)):
         if name not in SETTINGS_THAT_MAY_CHANGE:
             words += _flag(name, value)
     return shlex.join(words)
 
 
-def without_cache(settings: TrainRefiner) -> TrainRefiner:
-    """The settings without the folder of rendered clips, which nothing depends on."""
-    return replace(settings, data=replace(settings.data, clip_cache=None))
+def without_own_folders(settings: TrainRefiner) -> TrainRefiner:
+    """The settings without what is true of one machine alone: where rendered clips and earlier weights lie on it."""
+    earlier = settings.initial_weights
+    if earlier is not None and Path(earlier).is_absolute():
+        earlier = Path(earlier).name
+    return replace(settings, initial_weights=earlier, data=replace(settings.data, clip_cache=None))
 
 
 def _as_dataclass(kind: type[Settings], values: Mapping[str, Any], label: str) -> Settings:

@@ -12,6 +12,7 @@ from diffnerf_ns.refinement.training.initial_weights import content_name
 from diffnerf_ns.refinement.training.loop import RefinerTraining
 from diffnerf_ns.refinement.training.run import run_training
 from diffnerf_ns.refinement.training.settings import TrainRefiner
+from diffnerf_ns.refinement.training.stored_settings import training_command
 
 
 def losses_of(out: Path) -> dict[int, float]:
@@ -126,9 +127,10 @@ def test_a_training_goes_on_from_another_refiner(tiny: TrainRefiner, tmp_path: P
     second = replace(tiny, out=tmp_path / "second", initial_weights=refiner, max_steps=2, learning_rate=0.0)
     begun = RefinerTraining(second)
     assert all(torch.equal(one, other) for one, other in zip(begun.unet.parameters(), earlier, strict=True))
-    run_training(second, "second")
+    run_training(second, training_command(second))
     card = (second.out / "refiner" / "README.md").read_text()
-    assert f"| begun with | the weights `{refiner}` of content {content_name(refiner)} |" in card
+    assert f"| begun with | the weights `refiner` of content {content_name(refiner)} |" in card
+    assert str(tmp_path) not in card + (second.out / "refiner" / "training.json").read_text()
     assert "| begun with | random weights |" in (tiny.out / "refiner" / "README.md").read_text()
 
 
