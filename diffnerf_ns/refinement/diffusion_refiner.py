@@ -104,6 +104,14 @@ class DiffusionRefiner:
         self._run([self._input(frames, index)], keep, ("noisy_depth_z_m", "depth_z_m"))
         return shown
 
+    def disagreement_z_m(self, frames: Sequence[RefinerFrame], index: int) -> npt.NDArray[np.float32]:
+        """How far sensor and other views differ around each pixel [height, width], metres; 0 where they do not meet."""
+        from diffnerf_ns.refinement.normalizer import local_disagreement
+
+        given = self._input(frames, index)
+        sensor_z_m, fused_z_m = torch.from_numpy(given.depth_z_m)[None], given.evidence.get("fused_z_m")
+        return local_disagreement(sensor_z_m, None if fused_z_m is None else fused_z_m.cpu())[0].numpy()
+
     def _refine_together(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[RefinedDepth]:
         refined = self._run([self._input(frames, index) for index in indices])
         for depth_z_m, sigma_z_m, provenance in zip(

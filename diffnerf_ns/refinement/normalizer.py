@@ -20,6 +20,15 @@ SURFACE_RADIUS = 2
 """Neighbourhood, in pixels to each side, whose nearest and farthest depth the model is shown: the surfaces that meet at
 an edge."""
 
+DISAGREEMENT_RADIUS = 8
+"""Neighbourhood, in pixels to each side, over which sensor and other views are compared."""
+
+LARGEST_DISAGREEMENT = 0.05
+"""Share of the depth by which they differ at most in that comparison: more is another surface."""
+
+SMALLEST_DISAGREEMENT_M = 1e-6
+"""What their difference is where they agree, metres."""
+
 NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """Steps (down, right) to the eight pixels around one."""
 
@@ -83,6 +92,20 @@ def span_of_opinions(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> tuple[Tens
     low = torch.minimum(sensor_z_m, fused_z_m).masked_fill(silent, 0.0)
     high = torch.maximum(sensor_z_m, fused_z_m).masked_fill(silent, math.inf)
     return low, high
+
+
+def local_disagreement(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> Tensor:
+    """Mean difference of sensor and other views around each pixel, metres: how well sensor and poses are.
+
+    Above 0 where both speak anywhere near, else 0. Differences at edges count little. Arguments as in `base_depth`.
+    """
+    if fused_z_m is None:
+        return torch.zeros_like(sensor_z_m)
+    both = ((sensor_z_m > 0) & (fused_z_m > 0)).to(sensor_z_m.dtype)
+    difference = torch.minimum((sensor_z_m - fused_z_m).abs(), LARGEST_DISAGREEMENT * sensor_z_m) * both
+    share = _box_mean(both, DISAGREEMENT_RADIUS)
+    mean = _box_mean(difference, DISAGREEMENT_RADIUS) / share.clamp(min=1e-6)
+    return torch.where(share > 0, mean.clamp(min=SMALLEST_DISAGREEMENT_M), 0.0)
 
 
 def fill_missing(depth_z_m: Tensor) -> Tensor:

@@ -22,7 +22,13 @@ from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from diffnerf_ns.refinement.normalizer import ResidualCode, base_depth, condition_channels, span_of_opinions
+from diffnerf_ns.refinement.normalizer import (
+    ResidualCode,
+    base_depth,
+    condition_channels,
+    local_disagreement,
+    span_of_opinions,
+)
 from diffnerf_ns.refinement.preprocessing import (
     image_shape,
     image_tensor,
@@ -239,7 +245,8 @@ class DepthRefinementPipeline(DiffusionPipeline):
 
         # 7. Whose depth it is, and how far it can be trusted.
         provenance = provenance_of(depth, sensor, fused)
-        sigma = self.calibration.sigma_z_m(spread, depth, provenance) if output_uncertainty else None
+        disagreement = local_disagreement(sensor, fused)
+        sigma = self.calibration.sigma_z_m(spread, depth, provenance, disagreement) if output_uncertainty else None
 
         # 8. To the input's size.
         if match_input_resolution:

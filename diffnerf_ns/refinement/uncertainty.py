@@ -1,8 +1,9 @@
 """From the spread of an ensemble to one standard deviation in metres, calibrated per provenance; and whose depth it is.
 
-    sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2
+    sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2 + (disagreement * difference)^2
 
-The first term is what the members disagree about, the others what they all share: the sensor's bias and noise.
+The first term is what the members disagree about, the next two what they all share: the sensor's bias and noise. The
+last is how far sensor and other views differ around a pixel: whether this sensor and these poses are good ones.
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ class SigmaModel:
     """Floor as a share of the depth."""
     per_metre: float = SENSOR_AXIAL_SIGMA
     """Floor at one metre that grows with the square of the depth, metres."""
+    disagreement: float = 0.0
+    """Factor on the difference between sensor and other views."""
 
-    def sigma_z_m(self, spread_z_m: Tensor, depth_z_m: Tensor) -> Tensor:
+    def sigma_z_m(self, spread_z_m: Tensor, depth_z_m: Tensor, disagreement_z_m: Tensor) -> Tensor:
         """One standard deviation of the depth, metres."""
         floor = (self.relative**2 + (self.per_metre * depth_z_m) ** 2) ** 0.5 * depth_z_m
-        return torch.hypot(self.temperature * spread_z_m, floor).clamp(min=SMALLEST_SIGMA_M)
+        seen = torch.hypot(self.temperature * spread_z_m, self.disagreement * disagreement_z_m)
+        return torch.hypot(seen, floor).clamp(min=SMALLEST_SIGMA_M)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class Calibration:
     """Sigma of each provenance. The defaults are a consumer sensor's noise, and more where nothing was measured."""
 
     measured: SigmaModel = field(default_factory=SigmaModel)
-    """Where the result is what the sensor measured."""
+    """Where the result is what the sensor measured, and no other view says anything near."""
+    confirmed: SigmaModel = field(default_factory=SigmaModel)
+    """Where it is what the sensor measured, among what other views saw too."""
     other_views: SigmaModel = field(default_factory=lambda: SigmaModel(relative=0.01))
     """Where it is what other views saw."""
     generated: SigmaModel = field(default_factory=lambda: SigmaModel(relative=0.03))
@@ -78,27 +84,31 @@ class Calibration:
         """From what `to_json` gave."""
         return cls(**{name: SigmaModel(**model) for name, model in values.items()})
 
-    def sigma_z_m(self, spread_z_m: Tensor, depth_z_m: Tensor, provenance: Tensor) -> Tensor:
+    def sigma_z_m(self, spread_z_m: Tensor, depth_z_m: Tensor, provenance: Tensor, disagreement_z_m: Tensor) -> Tensor:
         """One standard deviation of the depth, metres.
 
         Args:
             spread_z_m: standard deviation of the ensemble's members, metres.
             depth_z_m: the result, metres.
             provenance: whose depth it is, as in `Provenance`.
+            disagreement_z_m: from `local_disagreement`, metres.
         """
         sigma = torch.zeros_like(depth_z_m)
-        for name, kind in CLASSES.items():
+        for name, pixels in pixels_by_class(provenance, disagreement_z_m).items():
             model: SigmaModel = getattr(self, name)
-            sigma = torch.where(provenance == int(kind), model.sigma_z_m(spread_z_m, depth_z_m), sigma)
+            sigma = torch.where(pixels, model.sigma_z_m(spread_z_m, depth_z_m, disagreement_z_m), sigma)
         return sigma
 
 
-CLASSES = {
-    "measured": Provenance.MEASURED,
-    "other_views": Provenance.OTHER_VIEWS,
-    "generated": Provenance.GENERATED,
-}
-"""The provenance that each field of `Calibration` is for."""
+def pixels_by_class(provenance: Any, disagreement_z_m: Any) -> dict[str, Any]:
+    """Which pixels each field of `Calibration` is for; arrays or tensors of any shape, as `sigma_z_m` takes them."""
+    measured, near_others = provenance == int(Provenance.MEASURED), disagreement_z_m > 0
+    return {
+        "measured": measured & ~near_others,
+        "confirmed": measured & near_others,
+        "other_views": provenance == int(Provenance.OTHER_VIEWS),
+        "generated": provenance == int(Provenance.GENERATED),
+    }
 
 
 def ensemble_median(members: Tensor) -> Tensor:
@@ -136,7 +146,11 @@ def _agrees(depth_z_m: Tensor, evidence_z_m: Tensor) -> Tensor:
 
 
 def fit_calibration(
-    spread_z_m: FloatArray, error_z_m: FloatArray, depth_z_m: FloatArray, provenance: npt.NDArray[np.uint8]
+    spread_z_m: FloatArray,
+    error_z_m: FloatArray,
+    depth_z_m: FloatArray,
+    provenance: npt.NDArray[np.uint8],
+    disagreement_z_m: FloatArray,
 ) -> Calibration:
     """The calibration of least negative log-likelihood among those whose sigma covers 68 % of the errors of each class.
 
@@ -145,40 +159,47 @@ def fit_calibration(
         error_z_m: result minus truth at these pixels, metres.
         depth_z_m: the results, metres.
         provenance: whose depth they are, as in `Provenance`.
+        disagreement_z_m: from `local_disagreement`, metres.
     """
     if depth_z_m.size < FEWEST_PIXELS:
         raise ValueError(f"depth_z_m holds {depth_z_m.size} pixels: fit_calibration needs {FEWEST_PIXELS} or more")
     fitted = {}
-    for name, kind in CLASSES.items():
-        chosen = provenance == int(kind)
+    values = (spread_z_m, error_z_m, depth_z_m, disagreement_z_m)
+    for name, chosen in pixels_by_class(provenance, disagreement_z_m).items():
         if chosen.sum() < FEWEST_PIXELS:
             chosen = np.ones_like(chosen)
-        fitted[name] = _fit_class(*(values[chosen].astype(np.float64) for values in (spread_z_m, error_z_m, depth_z_m)))
+        fitted[name] = _fit_class(*(value[chosen].astype(np.float64) for value in values))
     return Calibration(**fitted)
 
 
-def _fit_class(spread_z_m: FloatArray, error_z_m: FloatArray, depth_z_m: FloatArray) -> SigmaModel:
-    """Searches the ratios of the three terms, ever finer; the scale that covers 68 % follows from them."""
+def _fit_class(
+    spread_z_m: FloatArray, error_z_m: FloatArray, depth_z_m: FloatArray, disagreement_z_m: FloatArray
+) -> SigmaModel:
+    """Searches the ratios of the terms, ever finer; the scale that covers 68 % follows from them."""
     stride = max(1, error_z_m.size // MOST_PIXELS)
     depth = depth_z_m[::stride]
-    terms = np.stack([spread_z_m[::stride] ** 2, depth**2, depth**4])
+    terms = np.stack([depth**2, spread_z_m[::stride] ** 2, depth**4, disagreement_z_m[::stride] ** 2])
+    terms = terms if disagreement_z_m.any() else terms[:3]
     unit = np.maximum(terms.mean(axis=1), 1e-12)
     magnitude = np.abs(error_z_m[::stride])
 
-    def scored(log_ratios: tuple[float, float]) -> tuple[float, npt.NDArray[np.float64], tuple[float, float]]:
-        weights = np.exp([log_ratios[0], 0.0, log_ratios[1]]) / unit
+    def scored(log_ratios: tuple[float, ...]) -> tuple[float, npt.NDArray[np.float64], tuple[float, ...]]:
+        weights = np.exp([0.0, *log_ratios]) / unit
         sigma = np.maximum(np.sqrt(weights @ terms), 1e-12)
         scale = max(float(np.quantile(magnitude / sigma, ONE_SIGMA_SHARE)), 1e-9)
         sigma *= scale
         return float(np.mean(np.log(sigma) + 0.5 * (magnitude / sigma) ** 2)), scale**2 * weights, log_ratios
 
-    step = 3.0
-    best = min((scored(pair) for pair in itertools.product(np.arange(-12.0, 13.0, step), repeat=2)), key=_score)
+    step, ratios = 3.0, len(terms) - 1
+    best = min(
+        (scored(chosen) for chosen in itertools.product(np.arange(-12.0, 13.0, step), repeat=ratios)), key=_score
+    )
     while step > 0.05:
         step *= 0.5
-        around = [(best[2][0] + a * step, best[2][1] + b * step) for a, b in itertools.product((-1, 0, 1), repeat=2)]
-        best = min((scored(pair) for pair in around), key=_score)
-    return SigmaModel(*(float(root) for root in np.sqrt(best[1])))
+        around = itertools.product(*((ratio - step, ratio, ratio + step) for ratio in best[2]))
+        best = min((scored(chosen) for chosen in around), key=_score)
+    relative, temperature, per_metre, *disagreement = (float(root) for root in np.sqrt(best[1]))
+    return SigmaModel(temperature, relative, per_metre, *disagreement)
 
 
 def _score(candidate: tuple[float, Any, Any]) -> float:

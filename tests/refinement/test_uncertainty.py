@@ -15,55 +15,67 @@ from diffnerf_ns.refinement.uncertainty import (
     ensemble_median,
     ensemble_spread,
     fit_calibration,
+    pixels_by_class,
     provenance_of,
 )
 
-TRUE = Calibration(SigmaModel(1.5, 0.005, 0.002), SigmaModel(2.5, 0.01, 0.0), SigmaModel(0.7, 0.03, 0.01))
+TRUE = Calibration(
+    SigmaModel(1.5, 0.005, 0.002),
+    SigmaModel(1.0, 0.002, 0.0, 0.6),
+    SigmaModel(2.5, 0.01, 0.0),
+    SigmaModel(0.7, 0.03, 0.01),
+)
 
 
-def drawn(count: int = 60_000) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Spread, error, depth and provenance as they are if `TRUE` holds."""
+def drawn(count: int = 80_000) -> tuple[np.ndarray, ...]:
+    """Spread, error, depth, provenance and disagreement as they are if `TRUE` holds."""
     rng = np.random.default_rng(0)
     depth = rng.uniform(0.5, 5, count).astype(np.float32)
     spread = (rng.lognormal(-5, 1, count) * depth).astype(np.float32)
     provenance = rng.integers(1, 4, count).astype(np.uint8)
-    sigma = TRUE.sigma_z_m(*(torch.from_numpy(values) for values in (spread, depth, provenance))).numpy()
-    return spread, (sigma * rng.standard_normal(count)).astype(np.float32), depth, provenance
+    disagreement = (rng.lognormal(-4.5, 1, count) * (rng.uniform(size=count) < 0.5)).astype(np.float32)
+    known = (torch.from_numpy(values) for values in (spread, depth, provenance, disagreement))
+    sigma = TRUE.sigma_z_m(*known).numpy()
+    return spread, (sigma * rng.standard_normal(count)).astype(np.float32), depth, provenance, disagreement
 
 
 def test_the_calibration_that_errors_were_drawn_from_is_found_again() -> None:
-    spread, error, depth, provenance = drawn()
-    fitted = fit_calibration(spread, error, depth, provenance)
-    arguments = [torch.from_numpy(values) for values in (spread, depth, provenance)]
+    spread, error, depth, provenance, disagreement = drawn()
+    fitted = fit_calibration(spread, error, depth, provenance, disagreement)
+    arguments = [torch.from_numpy(values) for values in (spread, depth, provenance, disagreement)]
     np.testing.assert_allclose(fitted.sigma_z_m(*arguments), TRUE.sigma_z_m(*arguments), rtol=0.15)
     assert fitted.measured.temperature == pytest.approx(1.5, rel=0.15)
+    assert fitted.confirmed.disagreement == pytest.approx(0.6, rel=0.15)
     assert fitted.other_views.temperature == pytest.approx(2.5, rel=0.15)
     assert fitted.generated.relative == pytest.approx(0.03, rel=0.15)
 
 
 def test_sigma_covers_68_percent_of_each_class_even_if_errors_are_not_normal() -> None:
-    spread, error, depth, provenance = drawn()
+    spread, error, depth, provenance, disagreement = drawn()
     error = np.sign(error) * np.abs(error) ** 1.6 * 3
-    sigma = fit_calibration(spread, error, depth, provenance).sigma_z_m(
-        *(torch.from_numpy(values) for values in (spread, depth, provenance))
+    sigma = fit_calibration(spread, error, depth, provenance, disagreement).sigma_z_m(
+        *(torch.from_numpy(values) for values in (spread, depth, provenance, disagreement))
     )
-    for kind in (1, 2, 3):
-        covered = (np.abs(error) <= sigma.numpy())[provenance == kind].mean()
+    classes = pixels_by_class(provenance, disagreement)
+    assert list(classes) == list(TRUE.to_json())
+    for pixels in classes.values():
+        covered = (np.abs(error) <= sigma.numpy())[pixels].mean()
         assert covered == pytest.approx(0.6827, abs=0.005)
 
 
 def test_a_class_that_was_not_seen_takes_the_calibration_of_all() -> None:
-    spread, error, depth, provenance = drawn()
+    spread, error, depth, provenance, disagreement = drawn()
     seen = provenance != Provenance.OTHER_VIEWS
-    fitted = fit_calibration(spread[seen], error[seen], depth[seen], provenance[seen])
-    pooled = fit_calibration(spread[seen], error[seen], depth[seen], np.ones_like(provenance[seen]))
-    assert fitted.other_views == pooled.measured
+    spread, error, depth, disagreement = (values[seen] for values in (spread, error, depth, disagreement))
+    fitted = fit_calibration(spread, error, depth, provenance[seen], disagreement)
+    pooled = fit_calibration(spread, error, depth, np.full_like(provenance[seen], 3), disagreement)
+    assert fitted.other_views == pooled.generated
 
 
 def test_too_few_pixels_are_refused() -> None:
     few = np.ones(10, np.float32)
     with pytest.raises(ValueError, match="holds 10 pixels: fit_calibration needs 200"):
-        fit_calibration(few, few, few, np.ones(10, np.uint8))
+        fit_calibration(few, few, few, np.ones(10, np.uint8), few)
 
 
 def test_a_calibration_survives_json() -> None:
@@ -72,8 +84,12 @@ def test_a_calibration_survives_json() -> None:
 
 def test_sigma_adds_spread_and_floor_in_squares_and_is_0_where_depth_is_missing() -> None:
     spread, depth = torch.tensor([0.03, 0.0, 0.1]), torch.tensor([2.0, 2.0, 0.0])
-    sigma = Calibration(measured=SigmaModel(2.0, 0.01, 0.02)).sigma_z_m(spread, depth, torch.tensor([1, 1, 0]))
+    model, seen = SigmaModel(2.0, 0.01, 0.02, 0.5), torch.tensor([1, 1, 0])
+    sigma = Calibration(measured=model).sigma_z_m(spread, depth, seen, torch.zeros(3))
     floor = np.hypot(0.02, 0.08)
+    torch.testing.assert_close(sigma, torch.tensor([np.hypot(0.06, floor), floor, 0.0], dtype=torch.float32))
+    sigma = Calibration(confirmed=model).sigma_z_m(spread, depth, seen, torch.full((3,), 0.04))
+    floor = np.hypot(floor, 0.02)
     torch.testing.assert_close(sigma, torch.tensor([np.hypot(0.06, floor), floor, 0.0], dtype=torch.float32))
 
 

@@ -25,7 +25,7 @@ from diffnerf_ns.refinement.training.room_clips import ClipStore
 from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator
 from diffnerf_ns.refinement.training.sensed_rooms import SensedRoom, sensed_room
 from diffnerf_ns.refinement.training.validation import VALIDATION_SEED
-from diffnerf_ns.refinement.uncertainty import CLASSES, Calibration, SigmaModel, fit_calibration
+from diffnerf_ns.refinement.uncertainty import Calibration, SigmaModel, fit_calibration, pixels_by_class
 from diffnerf_ns.refinement.weights_folder import INDEX_FILE, weights_folder
 
 PIXELS_PER_VIEW = 5000
@@ -89,15 +89,19 @@ class JudgedPixels:
     """The result, metres."""
     provenance: npt.NDArray[np.uint8]
     """Whose depth it is, as in `Provenance`."""
+    disagreement_z_m: npt.NDArray[np.float32]
+    """From `local_disagreement`, metres."""
 
     def fit(self) -> Calibration:
-        return fit_calibration(self.spread_z_m, self.error_z_m, self.depth_z_m, self.provenance)
+        return fit_calibration(self.spread_z_m, self.error_z_m, self.depth_z_m, self.provenance, self.disagreement_z_m)
 
     def scores(self, calibration: Calibration) -> dict[str, UncertaintyScores]:
         """Scores of a calibration by class, `all` first; without the empty ones."""
-        spread, error, depth, provenance = (torch.from_numpy(getattr(self, field.name)) for field in fields(self))
-        sigma = calibration.sigma_z_m(spread, depth, provenance)
-        chosen = {"all": provenance > 0} | {name: provenance == int(kind) for name, kind in CLASSES.items()}
+        spread, error, depth, provenance, disagreement = (
+            torch.from_numpy(getattr(self, field.name)) for field in fields(self)
+        )
+        sigma = calibration.sigma_z_m(spread, depth, provenance, disagreement)
+        chosen = {"all": provenance > 0, **pixels_by_class(provenance, disagreement)}
         found = {name: uncertainty_scores(error[pixels], sigma[pixels]) for name, pixels in chosen.items()}
         return {name: scores for name, scores in found.items() if scores is not None}
 
@@ -165,9 +169,16 @@ def judge(refiner: DiffusionRefiner, room: SensedRoom, views: int) -> JudgedPixe
         known = np.flatnonzero((truth > 0) & (refined.depth_z_m > 0))
         draw = numpy_generator(Stream.CALIBRATION, index, len(known))
         chosen = draw.permutation(known)[:PIXELS_PER_VIEW]
-        error = refined.depth_z_m - truth
-        sigma, depth, provenance = refined.sigma_z_m, refined.depth_z_m, refined.provenance
-        parts.append(JudgedPixels(sigma.flat[chosen], error.flat[chosen], depth.flat[chosen], provenance.flat[chosen]))
+        disagreement = refiner.disagreement_z_m(room.frames, index)
+        parts.append(
+            JudgedPixels(
+                spread_z_m=refined.sigma_z_m.flat[chosen],
+                error_z_m=(refined.depth_z_m - truth).flat[chosen],
+                depth_z_m=refined.depth_z_m.flat[chosen],
+                provenance=refined.provenance.flat[chosen],
+                disagreement_z_m=disagreement.flat[chosen],
+            )
+        )
     return joined_pixels(parts)
 
 
@@ -199,7 +210,7 @@ def _giving_spread(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "refiner"
         shutil.copytree(folder, copy)
-        write_calibration(copy, Calibration(bare, bare, bare))
+        write_calibration(copy, Calibration(bare, bare, bare, bare))
         yield copy
 
 

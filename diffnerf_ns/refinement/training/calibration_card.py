@@ -8,7 +8,6 @@ from pathlib import Path
 from diffnerf_ns.captures.atomic_files import write_bytes_atomically
 from diffnerf_ns.refinement.training.calibration import Calibrated, CalibrateRefiner
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR
-from diffnerf_ns.refinement.uncertainty import CLASSES
 
 HEADING = "## Sigma"
 
@@ -25,7 +24,8 @@ def calibration_text(options: CalibrateRefiner, found: Calibrated, command: str)
             "",
             f"    {command}",
             "",
-            "sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2, in metres:",
+            "sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2 + (disagreement * d)^2, in "
+            "metres; d is the difference of sensor and other views around a pixel, where both speak (confirmed):",
             "",
             *_fit_table(found),
             "",
@@ -47,10 +47,10 @@ def add_to_card(folder: Path, text: str) -> None:
 
 
 def _fit_table(found: Calibrated) -> list[str]:
-    lines = ["| provenance | temperature | relative | per metre |", "| --- | --- | --- | --- |"]
-    for name in CLASSES:
-        model = getattr(found.after, name)
-        lines.append(f"| {_words(name)} | {model.temperature:.3g} | {model.relative:.2g} | {model.per_metre:.2g} |")
+    lines = ["| provenance | temperature | relative | per metre | disagreement |", "| --- " * 5 + "|"]
+    for name, model in found.after.to_json().items():
+        figures = (f"{model[key]:.3g}" for key in ("temperature", "relative", "per_metre", "disagreement"))
+        lines.append(f"| {_words(name)} | " + " | ".join(figures) + " |")
     return lines
 
 

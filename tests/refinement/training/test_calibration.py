@@ -80,7 +80,7 @@ def test_the_card_has_one_section_on_sigma_and_keeps_the_others(
     assert card.startswith("# Refiner\n\n## Limits\n\n- Some.\n\n## Sigma\n")
     assert card.count("## Sigma") == 1
     assert "an earlier text" not in card
-    for part in ("the command", "training alone", "| redwood (held out) | with views | measured |", "-> 68 %"):
+    for part in ("the command", "training alone", "| redwood (held out) | with views | confirmed |", "-> 68 %"):
         assert part in text.replace("the sensors of the training alone", "training alone")
 
 
