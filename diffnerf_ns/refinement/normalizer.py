@@ -97,15 +97,18 @@ def span_of_opinions(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> tuple[Tens
 def local_disagreement(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> Tensor:
     """Mean difference of sensor and other views around each pixel, metres: how well sensor and poses are.
 
-    Above 0 where both speak anywhere near, else 0. Differences at edges count little. Arguments as in `base_depth`.
+    Where they do not meet anywhere near it is the image's mean, and 0 in images where they never do. Differences at
+    edges count little. Arguments as in `base_depth`.
     """
     if fused_z_m is None:
         return torch.zeros_like(sensor_z_m)
     both = ((sensor_z_m > 0) & (fused_z_m > 0)).to(sensor_z_m.dtype)
     difference = torch.minimum((sensor_z_m - fused_z_m).abs(), LARGEST_DISAGREEMENT * sensor_z_m) * both
     share = _box_mean(both, DISAGREEMENT_RADIUS)
-    mean = _box_mean(difference, DISAGREEMENT_RADIUS) / share.clamp(min=1e-6)
-    return torch.where(share > 0, mean.clamp(min=SMALLEST_DISAGREEMENT_M), 0.0)
+    near = _box_mean(difference, DISAGREEMENT_RADIUS) / share.clamp(min=1e-6)
+    met = both.sum(dim=(1, 2), keepdim=True)
+    mean = torch.where(share > 0, near, difference.sum(dim=(1, 2), keepdim=True) / met.clamp(min=1.0))
+    return torch.where(met > 0, mean.clamp(min=SMALLEST_DISAGREEMENT_M), 0.0)
 
 
 def fill_missing(depth_z_m: Tensor) -> Tensor:

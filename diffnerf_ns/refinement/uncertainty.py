@@ -67,9 +67,9 @@ class Calibration:
     """Sigma of each provenance. The defaults are a consumer sensor's noise, and more where nothing was measured."""
 
     measured: SigmaModel = field(default_factory=SigmaModel)
-    """Where the result is what the sensor measured, and no other view says anything near."""
+    """Where the result is what the sensor measured, in an image of which no other view says anything."""
     confirmed: SigmaModel = field(default_factory=SigmaModel)
-    """Where it is what the sensor measured, among what other views saw too."""
+    """Where it is what the sensor measured, in an image that other views say something of."""
     other_views: SigmaModel = field(default_factory=lambda: SigmaModel(relative=0.01))
     """Where it is what other views saw."""
     generated: SigmaModel = field(default_factory=lambda: SigmaModel(relative=0.03))

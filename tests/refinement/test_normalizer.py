@@ -82,7 +82,7 @@ def test_conditions_hold_colour_depth_validity_and_evidence() -> None:
     assert known[10:].abs().max() < 1e-3, "a flat wall has no relief and no edges"
 
 
-def test_disagreement_is_the_mean_difference_around_and_0_where_none_is_known() -> None:
+def test_disagreement_is_the_mean_difference_around_and_the_image_s_where_none_is_known() -> None:
     sensor, fused = torch.full((1, 40, 60), 2.0), torch.full((1, 40, 60), 2.03)
     sensor[:, :, 30:] = 0.0
     fused[:, 5, 5] = 4.0
@@ -90,6 +90,7 @@ def test_disagreement_is_the_mean_difference_around_and_0_where_none_is_known() 
     assert found[30, 10].item() == pytest.approx(0.03, rel=1e-4)
     assert found[5, 5].item() == pytest.approx((0.03 * (14 * 14 - 1) + 0.1) / 14**2, rel=1e-4)
     assert found[30, 33].item() == pytest.approx(0.03, rel=1e-4)
-    assert (found[:, 39:] == 0).all()
+    assert found[30, 50].item() == pytest.approx((0.03 * (40 * 30 - 1) + 0.1) / (40 * 30), rel=1e-4)
+    assert (local_disagreement(0 * sensor, fused) == 0).all()
     assert (local_disagreement(sensor, None) == 0).all()
     assert (local_disagreement(fused, fused) > 0).all()

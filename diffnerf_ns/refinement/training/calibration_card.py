@@ -25,7 +25,7 @@ def calibration_text(options: CalibrateRefiner, found: Calibrated, command: str)
             f"    {command}",
             "",
             "sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2 + (disagreement * d)^2, in "
-            "metres; d is the difference of sensor and other views around a pixel, where both speak (confirmed):",
+            "metres; d is the difference of sensor and other views around a pixel, 0 without other views (measured):",
             "",
             *_fit_table(found),
             "",
