@@ -192,12 +192,11 @@ def _machine() -> dict[str, str]:
 
 
 def _summary_table(methods: dict[str, Any]) -> Table:
-    table = Table(Column("MAE (m)", no_wrap=True), "all", "observed", "hole", "edge", "edge F", "on image", "s")
+    table = Table(Column("MAE (mm)", no_wrap=True), "all", "observed", "hole", "edge", "edge F", "on image", "s")
     for name, scores in methods.items():
         values = [scores.get(region, {}).get("mae_m") for region in ("all", "observed", "hole", "edge")]
-        values += [scores.get("all", {}).get("edge_f_score")]
-        cells = ["-" if value is None else f"{value:.4f}" for value in values]
-        ratio = scores.get("all", {}).get("image_edge_ratio")
-        cells.append("-" if ratio is None else f"{ratio:.2f}")
+        cells = ["-" if value is None else f"{1000 * value:.1f}" for value in values]
+        edges = [scores.get("all", {}).get(key) for key in ("edge_f_score", "image_edge_ratio")]
+        cells += ["-" if value is None else f"{value:.2f}" for value in edges]
         table.add_row(name, *cells, f"{scores['seconds_per_frame']:.2f}")
     return table
