@@ -103,6 +103,8 @@ def train_with_a_refiner_that_fails(rank: int, capture: Path, cache_dir: Path, n
         manager_of_training(rank, capture, cache_dir, f"{__name__}.{name}")
     except (ValueError, OtherProcessFailedError) as error:
         (folder / f"error_{rank}").write_text(f"{type(error).__name__}: {error}")
+    finally:
+        dist.destroy_process_group()  # its threads may otherwise abort a process that ends
 
 
 def test_a_failure_of_the_first_process_is_the_others_too(
