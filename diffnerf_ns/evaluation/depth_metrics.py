@@ -100,16 +100,19 @@ def depth_edges(depth_m: Tensor) -> Tensor:
 
 def depth_jumps(depth_m: Tensor) -> Tensor:
     """The pixels [height, width] on both sides of a jump between adjacent known depths."""
-    known = _known(depth_m)
-    jumps = torch.zeros_like(known)
+    jumps = torch.zeros_like(depth_m, dtype=torch.bool)
     for axis in (0, 1):
-        length = depth_m.shape[axis] - 1
-        first, second = depth_m.narrow(axis, 0, length), depth_m.narrow(axis, 1, length)
-        both = known.narrow(axis, 0, length) & known.narrow(axis, 1, length)
-        jump = both & ((first - second).abs() > EDGE_JUMP * torch.minimum(first, second))
-        jumps.narrow(axis, 0, length).logical_or_(jump)
-        jumps.narrow(axis, 1, length).logical_or_(jump)
+        jump = jumps_along(depth_m, axis)
+        jumps.narrow(axis, 0, jump.shape[axis]).logical_or_(jump)
+        jumps.narrow(axis, 1, jump.shape[axis]).logical_or_(jump)
     return jumps
+
+
+def jumps_along(depth_m: Tensor, axis: int) -> Tensor:
+    """Whether depth jumps between each pixel and the next along an axis, both known: one less than pixels there."""
+    length = depth_m.shape[axis] - 1
+    first, second = depth_m.narrow(axis, 0, length), depth_m.narrow(axis, 1, length)
+    return _known(first) & _known(second) & ((first - second).abs() > EDGE_JUMP * torch.minimum(first, second))
 
 
 def _known(depth_m: Tensor) -> Tensor:

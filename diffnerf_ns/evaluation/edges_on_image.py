@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from diffnerf_ns.evaluation.depth_metrics import EDGE_JUMP
+from diffnerf_ns.evaluation.depth_metrics import jumps_along
 
 FAR_STEPS = (-5, -4, 4, 5)
 """Pixels across an edge at which the picture's contrast is what it is anywhere near."""
@@ -28,12 +27,11 @@ def image_edge_ratio(depth_z_m: Tensor, image: Tensor) -> float | None:
     brightness = image.double().mean(dim=-1) / 255.0
     at_edges, beside, count = 0.0, 0.0, 0
     for depth, grey in ((depth_z_m, brightness), (depth_z_m.T, brightness.T)):
-        near, far = torch.minimum(depth[:, 1:], depth[:, :-1]), torch.maximum(depth[:, 1:], depth[:, :-1])
         contrast = (grey[:, 1:] - grey[:, :-1]).abs()
         width = contrast.shape[1] - 2 * reach
         if width <= 0:
             continue
-        edges = ((near > 0) & (far - near > EDGE_JUMP * near))[:, reach : reach + width]
+        edges = jumps_along(depth, 1)[:, reach : reach + width]
         at_edges += contrast[:, reach : reach + width][edges].sum().item()
         for step in FAR_STEPS:
             shifted = contrast[:, reach + step : reach + step + width]

@@ -245,8 +245,9 @@ class DepthRefinementPipeline(DiffusionPipeline):
 
         # 7. Whose depth it is, and how far it can be trusted.
         provenance = provenance_of(depth, sensor, fused)
-        disagreement = local_disagreement(sensor, fused)
-        sigma = self.calibration.sigma_z_m(spread, depth, provenance, disagreement) if output_uncertainty else None
+        sigma = None
+        if output_uncertainty:
+            sigma = self.calibration.sigma_z_m(spread, depth, provenance, local_disagreement(sensor, fused))
 
         # 8. To the input's size.
         if match_input_resolution:

@@ -23,7 +23,7 @@ from diffnerf_ns.captures.capture_files import write_json_atomically
 from diffnerf_ns.captures.sensor_noise import SensorKind
 from diffnerf_ns.evaluation.refinement_report.figures import HISTOGRAM_EDGES_M, Picture, draw_figures
 from diffnerf_ns.evaluation.refinement_report.frames import ReportFrame, open_report_frames
-from diffnerf_ns.evaluation.refinement_report.page import headline, write_page
+from diffnerf_ns.evaluation.refinement_report.page import edges_of_reference, headline, write_page
 from diffnerf_ns.evaluation.refinement_report.scoring import RAW, REFINED, ScoredFrame, mean_over_images, score_frames
 from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.origin import commit, processor_name, usable_cores
@@ -92,8 +92,8 @@ def write_report(options: RefineReport, refiner: DepthRefiner, console: Console)
     captions = draw_figures(options.out, pictures, histograms, report["uncertainty"])
     write_page(options.out / "index.html", report, captions)
     console.print(_summary_table(report["methods"]))
-    if "reference_edge_ratio" in report:
-        console.print(f"Edges on image, of the reference itself: {report['reference_edge_ratio']:.2f}")
+    if reference := edges_of_reference(report):
+        console.print(reference)
     console.print(headline(report), highlight=False)
     return options.out
 

@@ -57,7 +57,7 @@ def write_page(file: Path, report: Mapping[str, Any], captions: Mapping[str, str
         _mae_table(report["methods"]),
         "<h2>All pixels</h2>",
         _metric_table(report["methods"]),
-        _reference_line(report),
+        *(f"<p class='small'>{escape(text)}</p>" for text in (edges_of_reference(report),) if text),
         f"<h2>Uncertainty of {escape(about['refiner'])}</h2>",
         _uncertainty_table(report["uncertainty"]),
         "<h2>How it was measured</h2><ul>",
@@ -84,9 +84,10 @@ def headline(report: Mapping[str, Any]) -> str:
     return text
 
 
-def _reference_line(report: Mapping[str, Any]) -> str:
+def edges_of_reference(report: Mapping[str, Any]) -> str:
+    """How well the reference's own edges lie on the picture's; empty where that cannot be told."""
     ratio = report.get("reference_edge_ratio")
-    return "" if ratio is None else f"<p class='small'>Edges on image, of the reference itself: {ratio:.2f}</p>"
+    return "" if ratio is None else f"Edges on image, of the reference itself: {ratio:.2f}"
 
 
 def _mae_table(methods: Mapping[str, Any]) -> str:
