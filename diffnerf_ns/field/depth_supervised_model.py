@@ -9,6 +9,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from nerfstudio.model_components.losses import MSELoss
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
@@ -18,6 +19,7 @@ from torch.nn import Parameter
 from diffnerf_ns.field import depth_losses, surface_losses
 from diffnerf_ns.field.chunk_size import with_smaller_chunks_if_needed
 from diffnerf_ns.field.depth_calibration import DepthCalibration, DepthCalibrationConfig
+from diffnerf_ns.field.doubtful_depth import DoubtfulDepth, DoubtfulDepthConfig
 from diffnerf_ns.field.exposure import Exposure, ExposureConfig
 from diffnerf_ns.field.image_metrics import ImageMetrics
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
@@ -50,6 +52,8 @@ class DepthSupervisedModelConfig(ModelConfig):
     """Weight of the penalty on matter in front of a known depth."""
     free_space_sigmas: float = 3.0
     """Width of the band before a known depth that does not count as free, in its standard deviations."""
+    doubtful_depth: DoubtfulDepthConfig = field(default_factory=DoubtfulDepthConfig)
+    """Depth that counts at the beginning of a training alone."""
     distortion_loss_mult: float = 0.002
     """Weight of the penalty on matter spread along a ray."""
     smoothness_loss_mult: float = 0.0
@@ -88,6 +92,7 @@ class DepthSupervisedModel(Model):
         self.depth_calibration = DepthCalibration(
             self.config.depth_calibration, self.num_train_data, self.scene_units_per_metre
         )
+        self.doubtful_depth = DoubtfulDepth(self.config.doubtful_depth)
         background = self.config.background_color
         if background == "auto":
             background = metadata.get("alpha_color", "last_sample")
@@ -102,6 +107,12 @@ class DepthSupervisedModel(Model):
         self.exposure.get_param_groups(groups)
         self.depth_calibration.get_param_groups(groups)
         return groups
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Let go of doubtful depth in time."""
+        return [self.doubtful_depth.training_callback(training_callback_attributes)]
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
@@ -126,13 +137,14 @@ class DepthSupervisedModel(Model):
         )
 
     def known_depth(self, ray_bundle: RayBundle) -> tuple[Tensor | None, Tensor | None]:
-        """Depth and sigma [N, 1] along the rays, from the z-depth that the data manager put beside them."""
+        """Depth and sigma [N, 1] along the rays, from the z-depth that the data manager put beside them; 0 for none."""
         metadata = ray_bundle.metadata or {}
         if not self.training or "depth_z" not in metadata:
             return None, None
         norm = metadata["directions_norm"]
-        depth_z = self.depth_calibration(metadata["depth_z"], ray_bundle.camera_indices)
-        return depth_z * norm, metadata["depth_sigma"] * norm
+        sigma_z = metadata["depth_sigma"]
+        depth_z = self.doubtful_depth.without(metadata["depth_z"], sigma_z)
+        return self.depth_calibration(depth_z, ray_bundle.camera_indices) * norm, sigma_z * norm
 
     def composite_color(self, of: SceneBoxField, weights: Tensor, geometry: Tensor, directions: Tensor) -> Tensor:
         """Colour [N, 3] of rays. Only samples that are seen are coloured; the last one is the background's colour.

@@ -117,10 +117,11 @@ class DiffnerfModel(DepthSupervisedModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Start the density grid from what depth shows to be free, then keep it abreast of the field."""
+        """Besides those of all models: start the density grid from what depth shows to be free, keep it abreast."""
         pipeline = training_callback_attributes.pipeline
         dataset = getattr(getattr(pipeline, "datamanager", None), "train_dataset", None)
         return [
+            *super().get_training_callbacks(training_callback_attributes),
             TrainingCallback(
                 where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
                 iters=(0,),

@@ -13,6 +13,7 @@ from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCall
 
 from diffnerf_ns.field.depth_calibration import DepthCalibrationConfig
 from diffnerf_ns.field.diffnerf_model import DiffnerfModel, DiffnerfModelConfig
+from diffnerf_ns.field.doubtful_depth import DoubtfulDepthConfig
 from diffnerf_ns.field.exposure import ExposureConfig
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
 
@@ -217,6 +218,18 @@ def test_exposure_and_depth_calibration_are_learnt_and_evaluation_does_without_t
         torch.testing.assert_close(model(rays)["rgb"], evaluated)
 
 
+def test_rays_lose_their_doubtful_depth_in_the_course_of_a_training():
+    model = _model(doubtful_depth=DoubtfulDepthConfig(least_sigma=0.02, until=0.5)).train()
+    rays, _ = _rays(8)
+    rays.metadata["depth_sigma"][:4] = 0.1
+    trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=10))
+    known = []
+    for step in (4, 5):
+        _start_training(model, object(), step, trainer)
+        known.append((model(rays)["known_depth_ray"][:, 0] > 0).tolist())
+    assert known == [[True] * 8, [False] * 4 + [True] * 4]
+
+
 class _LooksAtTheWall:
     """A dataset of one view."""
 
@@ -226,10 +239,10 @@ class _LooksAtTheWall:
         return rays.origins, rays.directions, rays.metadata["depth_z"] * norm, rays.metadata["depth_sigma"] * norm
 
 
-def _start_training(model: DiffnerfModel, dataset: object, step: int) -> None:
+def _start_training(model: DiffnerfModel, dataset: object, step: int, trainer: object = None) -> None:
     pipeline = SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset))
     model.update_density_grid = lambda: None
-    for callback in model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, None)):
+    for callback in model.get_training_callbacks(TrainingCallbackAttributes(None, None, pipeline, trainer)):
         callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
 
 

@@ -1,0 +1,50 @@
+"""Depth that is doubtful shows a training the way, and is let go: where it was wrong, colour can still tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from nerfstudio.configs.base_config import InstantiateConfig
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from torch import Tensor
+
+
+@dataclass
+class DoubtfulDepthConfig(InstantiateConfig):
+    """Which depth is doubtful, and for how long it counts."""
+
+    _target: type = field(default_factory=lambda: DoubtfulDepth)
+    """Target class to instantiate."""
+    least_sigma: float = 0.008
+    """Standard deviation from which on a depth is doubtful, as a share of the depth."""
+    until: float = 0.4
+    """Share of the training during which doubtful depth counts; 1 for all of it."""
+
+
+class DoubtfulDepth:
+    """Knows how far the training is, and which known depth no longer counts."""
+
+    def __init__(self, config: DoubtfulDepthConfig) -> None:
+        self.config = config
+        self.counts = config.until > 0
+
+    def training_callback(self, attributes: TrainingCallbackAttributes) -> TrainingCallback:
+        """Follows the trainer's steps."""
+        trainer = attributes.trainer
+        steps = None if trainer is None else trainer.config.max_num_iterations
+        return TrainingCallback(
+            where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
+            update_every_num_iters=1,
+            func=lambda step: self.start_step(step, steps),
+        )
+
+    def start_step(self, step: int, steps: int | None) -> None:
+        """Notes that a training of so many steps, None for no end, is at that one."""
+        self.counts = step < self.config.until * steps if steps else self.config.until > 0
+
+    def without(self, depth_z: Tensor, sigma_z: Tensor) -> Tensor:
+        """Known depth [N, 1], 0 where it no longer counts; its standard deviation [N, 1] is in the same unit."""
+        if self.counts:
+            return depth_z
+        return torch.where(sigma_z < self.config.least_sigma * depth_z, depth_z, 0.0)

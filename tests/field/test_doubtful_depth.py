@@ -1,0 +1,44 @@
+"""Doubtful depth counts at the beginning of a training alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
+
+from diffnerf_ns.field.doubtful_depth import DoubtfulDepth, DoubtfulDepthConfig
+
+DEPTH = torch.tensor([[1.0], [1.0], [4.0], [0.0]])
+SIGMA = torch.tensor([[0.005], [0.05], [0.05], [0.02]])
+
+
+def _at(step: int, steps: int | None = 10, **settings) -> DoubtfulDepth:
+    doubtful = DoubtfulDepthConfig(**settings).setup()
+    trainer = None if steps is None else SimpleNamespace(config=SimpleNamespace(max_num_iterations=steps))
+    callback = doubtful.training_callback(TrainingCallbackAttributes(None, None, None, trainer))  # type: ignore[arg-type]
+    callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+    return doubtful
+
+
+def test_doubtful_is_what_has_a_large_sigma_for_its_depth():
+    kept = _at(step=5, least_sigma=0.02, until=0.5).without(DEPTH, SIGMA)
+    assert kept[:, 0].tolist() == [1.0, 0.0, 4.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "until", "counts"), [(0, 0.5, True), (4, 0.5, True), (5, 0.5, False), (0, 0.0, False), (9, 1.0, True)]
+)
+def test_it_counts_until_its_share_of_the_training_is_over(step, until, counts):
+    kept = _at(step, least_sigma=0.02, until=until).without(DEPTH, SIGMA)
+    assert kept.equal(DEPTH) == counts
+
+
+def test_a_training_without_an_end_keeps_it():
+    assert _at(step=10_000, steps=None, until=0.1).without(DEPTH, SIGMA).equal(DEPTH)
+
+
+def test_before_the_first_step_it_counts_if_it_ever_does():
+    assert DoubtfulDepthConfig(until=0.1).setup().without(DEPTH, SIGMA).equal(DEPTH)
+    assert not DoubtfulDepthConfig(until=0.0).setup().without(DEPTH, SIGMA).equal(DEPTH)
