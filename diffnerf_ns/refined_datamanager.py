@@ -19,7 +19,7 @@ from rich.console import Console
 
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
-from diffnerf_ns.depth_corrections import with_small_corrections
+from diffnerf_ns.depth_corrections import in_line_with_refined, with_small_corrections
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import cache_in
@@ -48,6 +48,8 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     largest_correction_sigmas: float = 0.0
     """How far refined depth may be from what the sensor measured at a pixel, in the sensor's standard deviations; rays
     keep the measurement where it is further. inf follows the refiner everywhere, 0 only where nothing was measured."""
+    bias_from_refined: bool = True
+    """Whether measurements that rays keep lose what they are off by over whole areas, in the refiner's eyes."""
     normals_from_depth: bool = False
     """Whether training rays know the normals of the surfaces that their depth shows."""
     depth_required: bool = True
@@ -174,6 +176,8 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         def read_refined(index: int) -> DepthAndSigma:
             refined_z_m, sigma_z_m, _ = cache.load_again(keys[index], frames[index].name)
             sensor_z_m = sensor_depth_z_m(frames[index])
+            if self.config.bias_from_refined:
+                sensor_z_m = in_line_with_refined(sensor_z_m, refined_z_m)
             return with_small_corrections(sensor_z_m, refined_z_m, sigma_z_m, self.config.largest_correction_sigmas)
 
         dataset.refined_depth = read_refined

@@ -35,6 +35,7 @@ VARIANTS: dict[str, list[str]] = {
     "sensor depth": ["diffnerf-raw"],
     "corrections up to one sigma": ["diffnerf", f"{DATA}largest-correction-sigmas", "1"],
     "all corrections": ["diffnerf", f"{DATA}largest-correction-sigmas", "inf"],
+    "sensor's bias kept": ["diffnerf", f"{DATA}bias-from-refined", "False"],
     "doubtful depth throughout": ["diffnerf", f"{MODEL}doubtful-depth.until", "1"],
     "poses three times as fast": ["diffnerf", "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no depth, poses three times as fast": [*NO_DEPTH, "--optimizers.camera-opt.optimizer.lr", "0.003"],

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from diffnerf_ns.depth_corrections import with_small_corrections
+from diffnerf_ns.depth_corrections import in_line_with_refined, with_small_corrections
 from diffnerf_ns.depth_units import sensor_sigma_z_m
 
 SENSOR_Z_M = np.array([[2.0, 2.0, 0.0, 2.0]], np.float32)
@@ -31,3 +31,26 @@ def test_corrections_beyond_the_largest_are_not_made(
     np.testing.assert_allclose(found_z_m[0], depth)
     np.testing.assert_allclose(found_sigma_m[0], sigma, rtol=1e-6)
     assert (found_z_m.dtype, found_sigma_m.dtype) == (np.float32, np.float32)
+
+
+def test_a_bias_over_whole_areas_goes_and_details_stay() -> None:
+    rows, columns = np.mgrid[:48, :64].astype(np.float32)
+    exact = 2.0 + 0.01 * rows
+    exact[:, 40:] += 1.0
+    sensor = exact * (1 + 0.012 * np.sin(columns / 20))
+    sensor[24, 10] *= 1.2
+    sensor[:, 30] = 0.0
+    aligned = in_line_with_refined(sensor, exact)
+    fair = sensor > 0
+    fair[24, 10] = False
+    assert aligned.dtype == np.float32
+    assert np.abs(aligned - exact)[fair].mean() < 0.25 * np.abs(sensor - exact)[fair].mean()
+    assert aligned[24, 10] / exact[24, 10] == pytest.approx(1.2, abs=0.01)
+    assert (aligned[:, 30] == 0).all()
+
+
+def test_where_refined_depth_is_another_surface_measurements_stay_as_they_are() -> None:
+    sensor = np.full((24, 32), 2.0, np.float32)
+    sensor[:4] = 0.0
+    for refined in (np.zeros_like(sensor), 1.2 * sensor):
+        np.testing.assert_array_equal(in_line_with_refined(sensor, refined), sensor)

@@ -23,6 +23,7 @@ from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.captures.depth_files import read_depth_z_m
 from diffnerf_ns.dataparser_frames import stage_frames
+from diffnerf_ns.depth_corrections import in_line_with_refined
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, RefinedDepthDataManagerConfig, RefinerConfig
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.frame_files import refiner_frame
@@ -96,11 +97,22 @@ def test_training_depth_is_refined_and_evaluation_depth_is_the_sensor_s(manage: 
 
 def test_rays_keep_measurements_and_take_holes_from_the_refiner(manage: Callable, capture: Path) -> None:
     sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
-    kept, followed = (manage(largest_correction_sigmas=largest).train_dataset for largest in (0.0, math.inf))
+    kept, followed = (
+        manage(largest_correction_sigmas=largest, bias_from_refined=False).train_dataset for largest in (0.0, math.inf)
+    )
     depth, refined = (dataset.depth_and_sigma(0)[0] for dataset in (kept, followed))
     both = (sensor > 0) & (refined > 0)
     np.testing.assert_array_equal(depth[both], sensor[both])
     np.testing.assert_array_equal(depth[~both], refined[~both])
+
+
+def test_measurements_that_rays_keep_are_in_line_with_the_refiner_as_a_whole(manage: Callable, capture: Path) -> None:
+    sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
+    refined = manage(largest_correction_sigmas=math.inf).train_dataset.depth_and_sigma(0)[0]
+    depth = manage().train_dataset.depth_and_sigma(0)[0]
+    both = (sensor > 0) & (refined > 0)
+    assert not np.array_equal(depth[both], sensor[both])
+    np.testing.assert_array_equal(depth[both], in_line_with_refined(sensor, refined)[both])
 
 
 def test_evaluation_images_carry_the_truth_and_training_images_do_not(manage: Callable) -> None:
