@@ -1,4 +1,4 @@
-"""How far what a refiner says of a pixel is followed where the sensor has measured it too."""
+"""What refined depth changes where the sensor has measured too: its bias, and what is close enough to be followed."""
 
 from __future__ import annotations
 
