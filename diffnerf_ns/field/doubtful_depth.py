@@ -27,7 +27,7 @@ class DoubtfulDepth:
 
     def __init__(self, config: DoubtfulDepthConfig) -> None:
         self.config = config
-        self.counts = config.until > 0
+        self.share_done = 0.0
 
     def training_callback(self, attributes: TrainingCallbackAttributes) -> TrainingCallback:
         """Follows the trainer's steps."""
@@ -41,10 +41,10 @@ class DoubtfulDepth:
 
     def start_step(self, step: int, steps: int | None) -> None:
         """Notes that a training of so many steps, None for no end, is at that one."""
-        self.counts = step < self.config.until * steps if steps else self.config.until > 0
+        self.share_done = step / steps if steps else 0.0
 
     def without(self, depth_z: Tensor, sigma_z: Tensor) -> Tensor:
         """Known depth [N, 1], 0 where it no longer counts; its standard deviation [N, 1] is in the same unit."""
-        if self.counts:
+        if self.share_done < self.config.until:
             return depth_z
         return torch.where(sigma_z < self.config.least_sigma * depth_z, depth_z, 0.0)
