@@ -52,6 +52,10 @@ class AblateRefiner:
     """Checkpoint or refiner's folder whose settings the trainings have; None for the defaults."""
     max_steps: int = 2000
     """Steps of each training."""
+    crops_per_view: int | None = None
+    """Samples cut from each view of a pass in training; None as in those settings. More make data cheaper."""
+    clip_reuse: int | None = None
+    """How often a training uses a clip; None as in those settings."""
     rooms: int = 4
     """Rooms to score on; 0 for none."""
     views: int = 20
@@ -146,9 +150,15 @@ def train(options: AblateRefiner, variant: str) -> Path:
 def common_settings(options: AblateRefiner, out: Path) -> TrainRefiner:
     """What all trainings share: random weights, the same rooms, rendered once, equally many steps, one validation."""
     settings = TrainRefiner(out) if options.settings_of is None else _settings_of(options.settings_of, out)
+    data = replace(
+        settings.data,
+        clip_cache=options.out / "clips",
+        crops_per_view=options.crops_per_view or settings.data.crops_per_view,
+        clip_reuse=options.clip_reuse or settings.data.clip_reuse,
+    )
     return replace(
         settings,
-        data=replace(settings.data, clip_cache=options.out / "clips"),
+        data=data,
         initial_weights=None,
         max_steps=options.max_steps,
         anneal_by="steps",

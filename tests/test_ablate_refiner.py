@@ -12,7 +12,7 @@ import pytest
 from diffnerf_ns.refinement.training.data_settings import RoomClips, TrainingData
 from diffnerf_ns.refinement.training.settings import Network, TrainRefiner
 from scripts import ablate_refiner
-from scripts.ablate_refiner import AblateRefiner, ablate
+from scripts.ablate_refiner import AblateRefiner, ablate, common_settings
 from scripts.refiner_ablation.posed_sets import room_sets
 from scripts.refiner_ablation.scores import AblatedRefiner, score_refiner
 from scripts.refiner_ablation.table import tables
@@ -64,6 +64,13 @@ def test_each_variant_is_trained_and_scored_once(options: AblateRefiner, monkeyp
     for name in ("run_training", "score_refiner", "score_sensor"):
         monkeypatch.setattr(ablate_refiner, name, fail)
     assert ablate(options) == said == (options.out / "ablation.md").read_text()
+
+
+def test_data_of_the_trainings_can_be_made_cheaper(options: AblateRefiner, tmp_path: Path) -> None:
+    kept = common_settings(options, tmp_path).data
+    changed = common_settings(replace(options, crops_per_view=7, clip_reuse=3), tmp_path).data
+    assert (kept.crops_per_view, kept.clip_reuse) == (2, None)
+    assert changed == replace(kept, crops_per_view=7, clip_reuse=3)
 
 
 @pytest.mark.parametrize(
