@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -37,15 +38,12 @@ def in_line_with_refined(sensor_z_m: FloatMap, refined_z_m: FloatMap) -> FloatMa
     return (sensor_z_m * np.exp(bias)).astype(np.float32)
 
 
-def _blurred(image: FloatMap) -> npt.NDArray[np.float64]:
-    """Means over the window, twice, with zeros around the picture; running sums make it as fast for any window."""
-    reach = round(0.5 * NEIGHBOURHOOD_SHARE * image.shape[1])
-    side = 2 * reach + 1
-    blurred = image.astype(np.float64)
-    for _ in range(4):
-        sums = np.cumsum(np.pad(blurred, ((reach + 1, reach), (0, 0))), axis=0)
-        blurred = ((sums[side:] - sums[:-side]) / side).T
-    return blurred
+def _blurred(image: FloatMap) -> FloatMap:
+    """Means over the window, twice, with zeros around the picture."""
+    side = 2 * round(0.5 * NEIGHBOURHOOD_SHARE * image.shape[1]) + 1
+    for _ in range(2):
+        image = np.asarray(cv2.blur(image, (side, side), borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
+    return image
 
 
 def with_small_corrections(
