@@ -92,7 +92,7 @@ class DepthSupervisedModel(Model):
         self.depth_calibration = DepthCalibration(
             self.config.depth_calibration, self.num_train_data, self.scene_units_per_metre
         )
-        self.doubtful_depth = DoubtfulDepth(self.config.doubtful_depth)
+        self.doubtful_depth = DoubtfulDepth(self.config.doubtful_depth, self.scene_units_per_metre)
         background = self.config.background_color
         if background == "auto":
             background = metadata.get("alpha_color", "last_sample")

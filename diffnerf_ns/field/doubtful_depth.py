@@ -9,6 +9,8 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor
 
+from diffnerf_ns.depth_units import metres_from_scene, scene_from_metres, sensor_sigma_z_m
+
 
 @dataclass
 class DoubtfulDepthConfig(InstantiateConfig):
@@ -16,8 +18,8 @@ class DoubtfulDepthConfig(InstantiateConfig):
 
     _target: type = field(default_factory=lambda: DoubtfulDepth)
     """Target class to instantiate."""
-    least_sigma: float = 0.008
-    """Standard deviation from which on a depth is doubtful, as a share of the depth."""
+    least_sigma: float = 1.25
+    """Standard deviation from which on a depth is doubtful, as a multiple of what a sensor's is at that depth."""
     until: float = 0.4
     """Share of the training during which doubtful depth counts; 1 for all of it."""
 
@@ -25,8 +27,8 @@ class DoubtfulDepthConfig(InstantiateConfig):
 class DoubtfulDepth:
     """Knows how far the training is, and which known depth no longer counts."""
 
-    def __init__(self, config: DoubtfulDepthConfig) -> None:
-        self.config = config
+    def __init__(self, config: DoubtfulDepthConfig, scene_units_per_metre: float = 1.0) -> None:
+        self.config, self.scene_units_per_metre = config, scene_units_per_metre
         self.share_done = 0.0
 
     def training_callback(self, attributes: TrainingCallbackAttributes) -> TrainingCallback:
@@ -44,7 +46,9 @@ class DoubtfulDepth:
         self.share_done = step / steps if steps else 0.0
 
     def without(self, depth_z: Tensor, sigma_z: Tensor) -> Tensor:
-        """Known depth [N, 1], 0 where it no longer counts; its standard deviation [N, 1] is in the same unit."""
+        """Known depth [N, 1], 0 where it no longer counts; it and its standard deviation [N, 1] are in scene units."""
         if self.share_done < self.config.until:
             return depth_z
-        return torch.where(sigma_z < self.config.least_sigma * depth_z, depth_z, 0.0)
+        depth_z_m = metres_from_scene(depth_z, self.scene_units_per_metre)
+        sensor_sigma_z = scene_from_metres(sensor_sigma_z_m(depth_z_m), self.scene_units_per_metre)
+        return torch.where(sigma_z < self.config.least_sigma * sensor_sigma_z, depth_z, 0.0)

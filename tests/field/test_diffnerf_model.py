@@ -219,9 +219,9 @@ def test_exposure_and_depth_calibration_are_learnt_and_evaluation_does_without_t
 
 
 def test_rays_lose_their_doubtful_depth_in_the_course_of_a_training():
-    model = _model(doubtful_depth=DoubtfulDepthConfig(least_sigma=0.02, until=0.5)).train()
+    model = _model(doubtful_depth=DoubtfulDepthConfig(until=0.5)).train()
     rays, _ = _rays(8)
-    rays.metadata["depth_sigma"][:4] = 0.1
+    rays.metadata["depth_sigma"][:4], rays.metadata["depth_sigma"][4:] = 0.1, 0.005
     trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=10))
     known = []
     for step in (4, 5):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 
+from diffnerf_ns.depth_units import sensor_sigma_z_m
 from diffnerf_ns.field.doubtful_depth import DoubtfulDepth, DoubtfulDepthConfig
 
 DEPTH = torch.tensor([[1.0], [1.0], [4.0], [0.0]])
@@ -22,16 +23,27 @@ def _at(step: int, steps: int | None = 10, **settings) -> DoubtfulDepth:
     return doubtful
 
 
-def test_doubtful_is_what_has_a_large_sigma_for_its_depth():
-    kept = _at(step=5, least_sigma=0.02, until=0.5).without(DEPTH, SIGMA)
-    assert kept[:, 0].tolist() == [1.0, 0.0, 4.0, 0.0]
+@pytest.mark.parametrize("scene_units_per_metre", [1.0, 0.25])
+def test_doubtful_is_what_is_known_worse_than_a_sensor_measures(scene_units_per_metre):
+    depth_m = torch.tensor([0.5, 2.0, 6.0, 20.0])[:, None].repeat(1, 3)
+    sigma_m = sensor_sigma_z_m(depth_m) * torch.tensor([1.0, 1.9, 2.1])
+    depth, sigma = depth_m * scene_units_per_metre, sigma_m * scene_units_per_metre
+    doubtful = _at(step=5, least_sigma=2.0, until=0.5)
+    doubtful.scene_units_per_metre = scene_units_per_metre
+    kept = doubtful.without(depth, sigma)
+    assert kept[:, :2].equal(depth[:, :2])
+    assert not kept[:, 2].any()
+
+
+def test_missing_depth_stays_missing():
+    assert _at(step=5, until=0.5).without(DEPTH, SIGMA)[3] == 0
 
 
 @pytest.mark.parametrize(
     ("step", "until", "counts"), [(0, 0.5, True), (4, 0.5, True), (5, 0.5, False), (0, 0.0, False), (9, 1.0, True)]
 )
 def test_it_counts_until_its_share_of_the_training_is_over(step, until, counts):
-    kept = _at(step, least_sigma=0.02, until=until).without(DEPTH, SIGMA)
+    kept = _at(step, until=until).without(DEPTH, SIGMA)
     assert kept.equal(DEPTH) == counts
 
 
