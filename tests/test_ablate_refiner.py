@@ -118,6 +118,18 @@ def test_what_a_use_withholds_does_not_reach_the_pipeline(tiny_weights: Path, mo
     assert (eight["num_inference_steps"], eight["ensemble_size"]) == (2, 8)
 
 
+def test_edges_can_be_left_as_sampled(tiny_weights: Path) -> None:
+    posed = room_sets(1, 3, 48, 1)["rooms, held-out sensor"][0]
+    refiner = AblatedRefiner(tiny_weights, "cpu")
+
+    def refined(name: str) -> np.ndarray:
+        refiner.use(replace(SAMPLINGS[name], ensemble=1))
+        return next(iter(refiner.refine(posed.frames, posed.indices))).depth_z_m
+
+    changed = refined("edges as sampled") != refined("2 steps, 4 samples")
+    assert 0 < changed.mean() < 0.7
+
+
 def test_a_regression_starts_from_zero_whatever_the_seed(tiny_weights: Path) -> None:
     posed = room_sets(1, 3, 48, 1)["rooms, held-out sensor"][0]
 

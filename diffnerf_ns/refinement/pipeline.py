@@ -22,6 +22,7 @@ from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from diffnerf_ns.refinement.colour_guidance import guided_by_colour
 from diffnerf_ns.refinement.normalizer import (
     ResidualCode,
     base_depth,
@@ -136,6 +137,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
         processing_resolution: int | None = None,
         match_input_resolution: bool = True,
         within_measurements: bool = True,
+        edges_from_colour: bool = True,
         batch_size: int | None = None,
         tile_size: int = 640,
         tile_overlap: int = 64,
@@ -160,6 +162,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
             match_input_resolution: whether the result has the input's size where these differ.
             within_measurements: whether the result stays between the sensor and what other views say, where both say
                 something: the median of the three.
+            edges_from_colour: whether members and their neighbours of like colour vote where depth jumps.
             batch_size: images (samples and tiles count as images) that go through the network at once; None for what
                 fits into memory.
             tile_size: longest side that is looked at in one piece, pixels; larger images are tiled.
@@ -241,7 +244,11 @@ class DepthRefinementPipeline(DiffusionPipeline):
                 progress.update()
 
         # 6. Median and spread of the members, without the padding.
-        depth, spread = (maps[:, : size[0], : size[1]] for maps in self.decode(codes, base, bounds))  # [N, H', W']
+        depth, members = (maps[..., : size[0], : size[1]] for maps in self.decode(codes, base, bounds))
+        if edges_from_colour:
+            depth, spread = guided_by_colour(members, depth, colour)  # [N, H', W']
+        else:
+            spread = ensemble_spread(members)
 
         # 7. Whose depth it is, and how far it can be trusted.
         provenance = provenance_of(depth, sensor, fused)
@@ -262,7 +269,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
     def decode(
         self, codes: Tensor, base_z_m: Tensor, bounds_z_m: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Depth and spread [N, H, W], metres, of an ensemble's codes.
+        """Depth [N, H, W] of an ensemble's codes, and that of its members [N, E, H, W], metres.
 
         Args:
             codes: [N * E, 1, H, W].
@@ -276,7 +283,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
         if bounds_z_m is not None:
             low, high = bounds_z_m
             depth, depths = depth.clamp(low, high), depths.clamp(low[:, None], high[:, None])
-        return depth, ensemble_spread(depths)
+        return depth, depths
 
     def _predict(
         self, noisy: Tensor, timestep: Tensor, conditions: Tensor, plan: TilePlan, batch_size: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class AblatedRefiner(DiffusionRefiner):
         pipeline = super()._loaded()
         if self.regression:
             pipeline.scheduler.init_noise_sigma = 0.0
-        return pipeline
+        return pipeline if self.sampling.edges_from_colour else partial(pipeline, edges_from_colour=False)
 
 
 def score_refiner(refiner: AblatedRefiner, sampling: Sampling, sets: Sequence[PosedSet]) -> dict[str, Any]:

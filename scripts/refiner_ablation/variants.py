@@ -21,6 +21,8 @@ class Sampling:
     """Whether it sees the image."""
     other_views: bool = True
     """Whether it sees what other views say."""
+    edges_from_colour: bool = True
+    """Whether pixels of like colour have a say where depth jumps."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ SAMPLINGS = {
     "8 samples": Sampling(ensemble=8),
     "without colour": Sampling(colour=False),
     "without other views": Sampling(other_views=False),
+    "edges as sampled": Sampling(edges_from_colour=False),
 }
 """Uses of one refiner."""
 
