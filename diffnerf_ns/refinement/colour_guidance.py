@@ -25,8 +25,8 @@ COLOUR_DISTANCE = 0.08
 LEAST_JUMP = 0.06
 """Depth within reach that differs by more than this share of it is a jump."""
 
-LEAST_DOUBT = 1e-3
-"""Where members differ by less than this share of the depth they are sure of it, and it stays."""
+LEAST_DOUBT = 3e-3
+"""Where no members within reach differ by more than this share of the depth they are sure of it, and it stays."""
 
 PIXELS_AT_ONCE = 32768
 
@@ -41,9 +41,7 @@ def guided_by_colour(members_z_m: Tensor, depth_z_m: Tensor, colour: Tensor) -> 
     """
     spread = ensemble_spread(members_z_m)
     # One member says nothing of its own doubt.
-    doubtful = (
-        spread > LEAST_DOUBT * depth_z_m if members_z_m.shape[1] > 1 else torch.ones_like(spread, dtype=torch.bool)
-    )
+    doubtful = (_most_around(spread / depth_z_m) > LEAST_DOUBT) | (members_z_m.shape[1] == 1)
     guided = depth_z_m.clone()
     for image in range(len(depth_z_m)):
         for pixels in _near_jumps(depth_z_m[image]).split(PIXELS_AT_ONCE):
@@ -60,11 +58,13 @@ def guided_by_colour(members_z_m: Tensor, depth_z_m: Tensor, colour: Tensor) -> 
 
 def _near_jumps(depth_z_m: Tensor) -> Tensor:
     """Rows and columns [P, 2] of pixels of [H, W] that have a jump within reach."""
-    side = 2 * REACH_PX + 1
-    farthest, nearest = (
-        nn.max_pool2d(sign * depth_z_m[None], side, stride=1, padding=REACH_PX)[0] * sign for sign in (1, -1)
-    )
+    farthest, nearest = _most_around(depth_z_m[None])[0], -_most_around(-depth_z_m[None])[0]
     return (farthest - nearest > LEAST_JUMP * depth_z_m).nonzero()
+
+
+def _most_around(maps: Tensor) -> Tensor:
+    """The largest value within reach of each pixel of [N, H, W]."""
+    return nn.max_pool2d(maps, 2 * REACH_PX + 1, stride=1, padding=REACH_PX)
 
 
 def _votes(members_z_m: Tensor, colour: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
