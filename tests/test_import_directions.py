@@ -15,7 +15,6 @@ PACKAGE = "diffnerf_ns"
 EVERYTHING = ("",)
 PURE = (
     "diffnerf_ns.cpu_features",
-    "diffnerf_ns.depth_corrections",
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
     "diffnerf_ns.even_spread",
@@ -60,6 +59,7 @@ BASELINES = "diffnerf_ns.evaluation.depth_baselines"
 REPORT = "diffnerf_ns.evaluation.refinement_report"
 FUSED_SURFACE = "diffnerf_ns.evaluation.fused_surface"
 PICTURES = "diffnerf_ns.depth_pictures"
+CORRECTIONS = "diffnerf_ns.depth_corrections"
 PACKED = "diffnerf_ns.packed_images"
 DATA = (PARSER, f"{CAPTURES}.dataparser_spec", RGBD, SAMPLES, PIXELS, PICTURES, PACKED)
 
@@ -93,7 +93,8 @@ ROOMS = (
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio", "rich")) for prefix in DATA),
     Room(FRAMES, (*PURE, CAPTURES, FRAME_FILES, *DATA), ("numpy", "nerfstudio")),
-    Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA, FRAMES), EVERYTHING),
+    Room(CORRECTIONS, PURE, ("numpy", "cv2")),
+    Room("diffnerf_ns.refined_datamanager", (*PURE, CAPTURES, REFINEMENT, *DATA, FRAMES, CORRECTIONS), EVERYTHING),
     # level 4: model
     Room(FIELD, (*PURE, FIELD), EVERYTHING),
     # level 5: wiring
