@@ -51,6 +51,17 @@ def test_what_members_are_sure_of_stays_and_a_lone_member_is_never_sure() -> Non
     assert guided_by_colour(wrong, wrong[:, 0], image)[0].equal(depth)
 
 
+def test_doubt_about_one_jump_does_not_reach_another() -> None:
+    depth, image = _things()
+    depth, image = torch.cat([depth, depth], dim=-1), torch.cat([image, image], dim=-1)
+    certain, doubtful = WIDTH + EDGE, EDGE
+    members = depth[:, None].repeat(1, 4, 1, 1)
+    members[..., certain] = members[:, :3, :, doubtful] = NEAR
+    guided, _ = guided_by_colour(members, ensemble_median(members), image)
+    assert (guided[..., certain] == NEAR).all()
+    assert (guided[..., doubtful] == FAR).all()
+
+
 def test_thin_things_stay_if_they_are_seen() -> None:
     depth, image = torch.full((1, HEIGHT, WIDTH), FAR), torch.full((1, 3, HEIGHT, WIDTH), 0.9)
     depth[..., EDGE], image[..., EDGE] = NEAR, 0.1
