@@ -101,8 +101,8 @@ class DiffusionRefiner:
             shown.append(tensors["depth_z_m"][0].cpu().numpy())
             return {}
 
-        self._run([self._input(frames, index)], keep, ("noisy_depth_z_m", "depth_z_m"))
-        return shown
+        result = self._run([self._input(frames, index)], keep, ("noisy_depth_z_m", "depth_z_m"))
+        return [*shown[:-1], result.depth_z_m[0]]
 
     def disagreement_z_m(self, frames: Sequence[RefinerFrame], index: int) -> npt.NDArray[np.float32]:
         """How far sensor and other views differ around each pixel [height, width], metres; 0 where they do not meet."""

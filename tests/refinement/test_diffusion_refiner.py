@@ -103,10 +103,11 @@ def test_stage_1_and_training_see_the_same_evidence() -> None:
             torch.testing.assert_close(maps[0], getattr(expected, name)[index])
 
 
-def test_the_steps_lead_from_noise_to_the_result(tiny_weights: Path) -> None:
+@pytest.mark.parametrize("ensemble", [1, 4])
+def test_the_steps_lead_from_noise_to_the_result(tiny_weights: Path, ensemble: int) -> None:
     frames = [posed_frame(index, 31, 17) for index in range(2)]
-    steps = refiner(tiny_weights, steps=4).denoising_steps(frames, 1)
-    (result,) = refiner(tiny_weights, steps=4).refine(frames, [1])
+    steps = refiner(tiny_weights, steps=4, ensemble=ensemble).denoising_steps(frames, 1)
+    (result,) = refiner(tiny_weights, steps=4, ensemble=ensemble).refine(frames, [1])
     assert len(steps) == 5
     assert all(step.shape == (17, 31) for step in steps)
     np.testing.assert_array_equal(steps[-1], result.depth_z_m)
