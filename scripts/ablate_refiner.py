@@ -150,15 +150,11 @@ def train(options: AblateRefiner, variant: str) -> Path:
 def common_settings(options: AblateRefiner, out: Path) -> TrainRefiner:
     """What all trainings share: random weights, the same rooms, rendered once, equally many steps, one validation."""
     settings = TrainRefiner(out) if options.settings_of is None else _settings_of(options.settings_of, out)
-    data = replace(
-        settings.data,
-        clip_cache=options.out / "clips",
-        crops_per_view=options.crops_per_view or settings.data.crops_per_view,
-        clip_reuse=options.clip_reuse or settings.data.clip_reuse,
-    )
+    chosen = {"crops_per_view": options.crops_per_view, "clip_reuse": options.clip_reuse}
+    given = {name: value for name, value in chosen.items() if value is not None}
     return replace(
         settings,
-        data=data,
+        data=replace(settings.data, clip_cache=options.out / "clips", **given),
         initial_weights=None,
         max_steps=options.max_steps,
         anneal_by="steps",

@@ -22,8 +22,8 @@ from torch import Tensor
 from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.sensor_noise import SensorKind
 from diffnerf_ns.evaluation.depth_baselines import fill_with_nearest
-from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
 from diffnerf_ns.evaluation.refinement_report.frames import open_report_frames
+from diffnerf_ns.evaluation.refinement_report.scoring import mean_over_images, score_depth
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
 
 REGIONS = ("all", "observed", "hole", "edge")
@@ -64,13 +64,9 @@ def main() -> None:
 
 
 def mean_errors(predicted: Tensor, truth: Tensor, sensor: Tensor) -> list[float]:
-    by_region: dict[str, list[float]] = {region: [] for region in REGIONS}
-    for depth, exact, measured in zip(predicted, truth, sensor, strict=True):
-        filled = torch.from_numpy(fill_with_nearest(depth.numpy()))
-        for region, errors in depth_errors_by_region(filled, exact, measured).items():
-            if errors.count:
-                by_region[region].append(errors.mae_m)
-    return [float(np.mean(values)) if values else float("nan") for values in by_region.values()]
+    images = zip(predicted.numpy(), truth.numpy(), sensor.numpy(), strict=True)
+    means = mean_over_images([score_depth(fill_with_nearest(depth), exact, seen) for depth, exact, seen in images])
+    return [means[region]["mae_m"] if region in means else float("nan") for region in REGIONS]
 
 
 if __name__ == "__main__":
