@@ -8,9 +8,9 @@ two at jumps, to one side here and to the other there; the votes' spread tells h
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as nn
 from torch import Tensor
 
+from diffnerf_ns.refinement.normalizer import span_around
 from diffnerf_ns.refinement.uncertainty import ensemble_spread
 
 REACH_PX = 2
@@ -41,7 +41,7 @@ def guided_by_colour(members_z_m: Tensor, depth_z_m: Tensor, colour: Tensor) -> 
     """
     spread = ensemble_spread(members_z_m)
     # One member says nothing of its own doubt.
-    doubtful = (_most_around(spread / depth_z_m) > LEAST_DOUBT) | (members_z_m.shape[1] == 1)
+    doubtful = (span_around(spread / depth_z_m, REACH_PX)[1] > LEAST_DOUBT) | (members_z_m.shape[1] == 1)
     guided = depth_z_m.clone()
     for image in range(len(depth_z_m)):
         for pixels in _near_jumps(depth_z_m[image]).split(PIXELS_AT_ONCE):
@@ -58,13 +58,8 @@ def guided_by_colour(members_z_m: Tensor, depth_z_m: Tensor, colour: Tensor) -> 
 
 def _near_jumps(depth_z_m: Tensor) -> Tensor:
     """Rows and columns [P, 2] of pixels of [H, W] that have a jump within reach."""
-    farthest, nearest = _most_around(depth_z_m[None])[0], -_most_around(-depth_z_m[None])[0]
-    return (farthest - nearest > LEAST_JUMP * depth_z_m).nonzero()
-
-
-def _most_around(maps: Tensor) -> Tensor:
-    """The largest value within reach of each pixel of [N, H, W]."""
-    return nn.max_pool2d(maps, 2 * REACH_PX + 1, stride=1, padding=REACH_PX)
+    nearest, farthest = span_around(depth_z_m[None], REACH_PX)
+    return (farthest - nearest > LEAST_JUMP * depth_z_m).nonzero()[:, 1:]
 
 
 def _votes(members_z_m: Tensor, colour: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

@@ -142,6 +142,13 @@ def _shifted(values: Tensor, shift: tuple[int, int]) -> Tensor:
     return torch.roll(values, shift, dims=(1, 2))
 
 
+def span_around(depth_z_m: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The least and the largest depth within so many pixels of each, both [N, H, W]."""
+    size = 2 * radius + 1
+    nearest = -F.max_pool2d(-depth_z_m[:, None], size, stride=1, padding=radius)[:, 0]
+    return nearest, F.max_pool2d(depth_z_m[:, None], size, stride=1, padding=radius)[:, 0]
+
+
 def condition_channels(
     code: ResidualCode,
     image: Tensor,
@@ -175,9 +182,7 @@ def condition_channels(
         nothing if support is None else 0.5 * torch.log1p(support),
         nothing if violations is None else 0.5 * torch.log1p(violations),
     ]
-    size = 2 * SURFACE_RADIUS + 1
-    farthest = F.max_pool2d(base_z_m[:, None], size, stride=1, padding=SURFACE_RADIUS)[:, 0]
-    nearest = -F.max_pool2d(-base_z_m[:, None], size, stride=1, padding=SURFACE_RADIUS)[:, 0]
+    nearest, farthest = span_around(base_z_m, SURFACE_RADIUS)
     channels += [code.encode(nearest, base_z_m), code.encode(farthest, base_z_m)]
     for radius in DETAIL_RADII:
         relief = torch.asinh((log_base - _box_mean(log_base, radius)) / code.scale)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffnerf_ns.depth_units import missing_as_zero
+from diffnerf_ns.refinement.normalizer import span_around
 
 SAME_SURFACE = 0.03
 """Largest relative spread of neighbouring depths that still counts as one surface."""
@@ -135,8 +136,7 @@ def resize_depth(depth_z_m: Tensor, height: int, width: int) -> Tensor:
     nearest = resize_nearest(depth_z_m, height, width)
     if depth_z_m.shape[-2:] == (height, width) or height < depth_z_m.shape[-2] or width < depth_z_m.shape[-1]:
         return nearest
-    lowest = -F.max_pool2d(-depth_z_m[:, None], 3, stride=1, padding=1)[:, 0]
-    highest = F.max_pool2d(depth_z_m[:, None], 3, stride=1, padding=1)[:, 0]
+    lowest, highest = span_around(depth_z_m, 1)
     smooth = (lowest > 0) & (highest - lowest < SAME_SURFACE * highest)
     linear = F.interpolate(depth_z_m[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
     return torch.where(resize_nearest(smooth, height, width), linear, nearest)

@@ -2,8 +2,9 @@
 
     sigma^2 = (temperature * spread)^2 + (relative * z)^2 + (per_metre * z^2)^2 + (disagreement * difference)^2
 
-The first term is what the members disagree about, the next two what they all share: the sensor's bias and noise. The
-last is how far sensor and other views differ around a pixel: whether this sensor and these poses are good ones.
+The first term is what the members disagree about (near jumps: the votes of `colour_guidance`), the next two what they
+all share: the sensor's bias and noise. The last is how far sensor and other views differ around a pixel: whether this
+sensor and these poses are good ones.
 """
 
 from __future__ import annotations
