@@ -4,7 +4,8 @@
 
 Every run goes to OUT/ablation.json as it ends, and is not made again. OUT/ablation.md has the table: means over seeds,
 with their standard deviation. The time of a run is that of ns-train, start-up included. With --mesh, the surface is
-scored too, by scripts/score_mesh.py.
+scored too, by scripts/score_mesh.py. "reference depth" trains on what the others are scored against: nothing that is
+done to depth can do better than that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from scripts.benchmarking.prepared_capture import write_capture_with_reference_depth
+
 MODEL = "--pipeline.model."
 DATA = "--pipeline.datamanager."
 
@@ -30,9 +33,12 @@ NO_DEPTH = [
 NO_POSES = [f"{MODEL}camera-optimizer.mode", "off"]
 PATCHES = ["diffnerf", f"{DATA}patch-size", "4"]
 
+REFERENCE_DEPTH = "reference depth"
+
 VARIANTS: dict[str, list[str]] = {
     "diffnerf": ["diffnerf"],
     "sensor depth": ["diffnerf-raw"],
+    REFERENCE_DEPTH: ["diffnerf-raw"],
     "corrections up to one sigma": ["diffnerf", f"{DATA}largest-correction-sigmas", "1"],
     "all corrections": ["diffnerf", f"{DATA}largest-correction-sigmas", "inf"],
     "sensor's bias kept": ["diffnerf", f"{DATA}bias-from-refined", "False"],
@@ -141,10 +147,11 @@ def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float
         train += ["--max-num-iterations", str(run.iterations)]
     if run.rays is not None:
         train += ["--pipeline.datamanager.train-num-rays-per-batch", str(run.rays)]
-    train += ["--data", run.capture, "diffnerf-data"]
+    on_reference = run.variant == REFERENCE_DEPTH
+    train += ["--data", str(perfect_capture(options)) if on_reference else run.capture, "diffnerf-data"]
     if run.views is not None:
         train += ["--train-views", str(run.views)]
-    if options.reference_depth_folder:
+    if options.reference_depth_folder and not on_reference:
         train += ["--reference-depth-folder", options.reference_depth_folder]
     started = time.monotonic()
     execute(train, options.out / f"{run.folder}.train.log")
@@ -161,6 +168,12 @@ def train_and_evaluate(run: Run, options: argparse.Namespace) -> dict[str, float
         execute(command, options.out / f"{run.folder}.mesh.log")
         results |= json.loads(mesh.read_text())
     return results
+
+
+def perfect_capture(options: argparse.Namespace) -> Path:
+    """The capture as if its sensor had measured the reference depth."""
+    out = options.out / "reference_depth"
+    return write_capture_with_reference_depth(options.capture, out, options.reference_depth_folder)
 
 
 def table(results: list[dict]) -> str:

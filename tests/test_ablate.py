@@ -73,6 +73,22 @@ def test_views_seed_and_steps_reach_the_command(commands: list[list[str]], run_a
     assert train.endswith("diffnerf-data --train-views 5")
 
 
+def test_reference_depth_stands_in_the_sensors_place(
+    commands: list[list[str]], run_ablation: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written = tmp_path / "out" / "reference_depth"
+
+    def write(source: Path, out: Path, folder: str | None) -> Path:
+        assert (source, out, folder) == (tmp_path, written, "depth_ref")
+        return out
+
+    monkeypatch.setattr(ablate, "write_capture_with_reference_depth", write)
+    run_ablation("--variants", "reference depth", "sensor depth", "--reference-depth-folder", "depth_ref")
+    reference, sensor = (" ".join(command) for command in commands if command[0] == "ns-train")
+    assert reference.endswith(f"--data {written} diffnerf-data")
+    assert sensor.endswith(f"--data {tmp_path} diffnerf-data --reference-depth-folder depth_ref")
+
+
 def test_the_table_has_means_over_seeds_and_their_spread(
     commands: list[list[str]], run_ablation: Callable[..., str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,11 @@ from scripts.benchmarking import jobs
 from scripts.benchmarking.curves import compare, evaluation_steps, first_as_good
 from scripts.benchmarking.jobs import Job, capture_hash, run_or_load
 from scripts.benchmarking.methods import METHODS
-from scripts.benchmarking.prepared_capture import chosen_views, write_benchmark_capture
+from scripts.benchmarking.prepared_capture import (
+    chosen_views,
+    write_benchmark_capture,
+    write_capture_with_reference_depth,
+)
 from scripts.benchmarking.table import cost_table, markdown_table, quality_table
 
 
@@ -128,6 +133,26 @@ def test_reference_depth_is_found_by_the_name_of_the_sensors_depth(capture: Path
     out = write_benchmark_capture(capture, tmp_path / "out", reference_depth_folder="depth")
     entry = open_capture(out).frames[0].entry
     assert (out / entry["depth_truth_file_path"]).resolve() == (capture / "depth" / "view_00.png").resolve()
+
+
+def test_a_capture_with_reference_depth_has_it_in_the_sensors_place(capture: Path, tmp_path: Path) -> None:
+    shutil.copytree(capture / "depth", capture / "better")
+    out = write_capture_with_reference_depth(capture, tmp_path / "out", "better")
+    before, after = open_capture(capture).frames, open_capture(out).frames
+    assert [frame.held_out for frame in after] == [frame.held_out for frame in before]
+    for one, other in zip(before, after, strict=True):
+        assert other.files.image_file.resolve() == one.files.image_file.resolve()
+        assert (out / other.entry["depth_file_path"]).resolve().parent == (capture / "better").resolve()
+        assert other.entry["depth_truth_file_path"] == other.entry["depth_file_path"]
+
+
+def test_a_capture_without_reference_depth_cannot_have_it_in_the_sensors_place(capture: Path, tmp_path: Path) -> None:
+    transforms = json.loads((capture / "transforms.json").read_text())
+    del transforms["frames"][1]["depth_truth_file_path"]
+    (capture / "transforms.json").write_text(json.dumps(transforms))
+    with pytest.raises(SystemExit, match="has no depth_truth_file_path: name the folder"):
+        write_capture_with_reference_depth(capture, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_capture_without_a_split_has_a_tenth_of_its_views_held_out(

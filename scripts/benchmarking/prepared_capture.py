@@ -1,4 +1,4 @@
-"""The capture as all methods of one run see it: the same views, the same split, the same reference depth."""
+"""Captures as all methods of one run see them: the same views, the same split, the same reference depth."""
 
 from __future__ import annotations
 
@@ -51,6 +51,36 @@ def write_benchmark_capture(
     meta = {key: value for key, value in capture.meta.items() if key != "ply_file_path"}
     meta |= {f"{split}_filenames": [entry["file_path"] for entry in entries[split]] for split in SPLITS}
     meta["frames"] = entries["train"] + entries["val"]
+    write_json_atomically(out / TRANSFORMS_FILE, meta)
+    return out
+
+
+def write_capture_with_reference_depth(source: Path, out: Path, reference_depth_folder: str | None = None) -> Path:
+    """Writes a transforms.json as if the sensor of another capture had measured the reference depth.
+
+    Args:
+        source: the capture's folder, or its transforms.json.
+        out: folder of the new transforms.json.
+        reference_depth_folder: folder of the capture with reference depth, named as the sensor's; None for the
+            `depth_truth_file_path` of its frames.
+
+    Returns:
+        The new folder.
+    """
+    capture = open_capture(source)
+    entries = [_entry(capture, frame, out, reference_depth_folder) for frame in capture.frames]
+    for entry, frame in zip(entries, capture.frames, strict=True):
+        if "depth_truth_file_path" not in entry:
+            raise SystemExit(
+                f"{source}: {frame.entry['file_path']} has no depth_truth_file_path: "
+                "name the folder of the reference depth with --reference-depth-folder."
+            )
+    moved = {frame.entry["file_path"]: entry["file_path"] for frame, entry in zip(capture.frames, entries, strict=True)}
+    meta = {key: value for key, value in capture.meta.items() if key != "ply_file_path"}
+    for key in (f"{split}_filenames" for split in SPLITS):
+        if key in meta:
+            meta[key] = [moved[name] for name in meta[key]]
+    meta["frames"] = [{**entry, "depth_file_path": entry["depth_truth_file_path"]} for entry in entries]
     write_json_atomically(out / TRANSFORMS_FILE, meta)
     return out
 
