@@ -68,7 +68,11 @@ def parse_options() -> argparse.Namespace:
         help="batch sizes at which training speed is timed (default: 1024 4096; 1024 with --quick)",
     )
     parser.add_argument("--seed", type=int, default=42, help="nerfstudio's machine.seed (default: 42, as nerfstudio's)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in options.methods:
+        if (before := METHODS[name].cache_of) not in (None, *options.methods):
+            parser.error(f"{name} takes depth that {before} has refined: name {before} among the methods too")
+    return options
 
 
 def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
@@ -88,6 +92,7 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         base=method.base,
         settings=dict(method.settings),
         refined_depth=method.refined_depth,
+        cache_of=method.cache_of,
         capture=str(capture.resolve()),
         capture_hash=capture_hash(capture),
         iterations=iterations,

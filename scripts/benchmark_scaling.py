@@ -84,6 +84,7 @@ def diffnerf_job(capture: Path, rays: int, settings: dict[str, Any]) -> Job:
         base="diffnerf",
         settings=settings,
         refined_depth=False,
+        cache_of=None,
         capture=str(capture.resolve()),
         capture_hash=capture_hash(capture),
         iterations=None,

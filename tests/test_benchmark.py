@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConf
 
 from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
+from scripts.benchmark import parse_options
 from scripts.benchmark_scaling import SAMPLES, fitted_exponent, scaling_jobs, scaling_table
 from scripts.benchmarking import jobs
 from scripts.benchmarking.curves import compare, evaluation_steps, first_as_good
@@ -59,6 +61,7 @@ def job(capture: Path, **changes: object) -> Job:
         base="diffnerf",
         settings={},
         refined_depth=False,
+        cache_of=None,
         capture=str(capture),
         capture_hash=capture_hash(capture),
         iterations=2,
@@ -239,3 +242,22 @@ def test_every_peer_is_trained_on_the_benchmarks_capture_and_with_settings_that_
         assert (config.max_num_iterations, config.machine.seed) == (2, 3)
     with pytest.raises(AttributeError, match="no_such_setting"):
         change(config, "pipeline.model.no_such_setting", 1)
+
+
+def test_only_a_row_that_comes_after_another_finds_refined_depth_in_the_cache(capture: Path, tmp_path: Path) -> None:
+    from scripts.benchmarking.child import cache_folder, trainer_config
+
+    for name, owner in {"diffnerf": "diffnerf", "diffnerf-again": "diffnerf", "diffnerf-raw": "diffnerf-raw"}.items():
+        asked = job(capture, method=name, base=METHODS[name].base, cache_of=METHODS[name].cache_of).as_json()
+        config = trainer_config(asked, tmp_path / name, capture)
+        assert config.pipeline.datamanager.refiner.cache_dir == tmp_path / owner / "cache"
+        assert cache_folder(asked, tmp_path / name) == tmp_path / owner / "cache"
+
+
+def test_a_row_that_comes_after_another_needs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "capture", "--methods", "diffnerf-again", "nerfacto"])
+    with pytest.raises(SystemExit):
+        parse_options()
+    assert "name diffnerf among the methods too" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def run(job: dict[str, Any], folder: Path, clock: TrainingClock) -> dict[str, An
     capture = Path(job["capture"])
     trained_on = capture
     if job["refined_depth"]:
-        cache = RefinementCache(folder / "cache")
+        cache = RefinementCache(cache_folder(job, folder))
         trained_on = write_refined_capture(capture, folder / "refined_capture", load_refiner(RefinerSettings()), cache)
     config = trainer_config(job, folder, trained_on)
     _set_random_seed(config.machine.seed)
@@ -113,10 +113,15 @@ def trainer_config(job: dict[str, Any], folder: Path, capture: Path) -> TrainerC
     datamanager.dataparser = DiffnerfDataParserConfig(data=capture)
     datamanager.train_num_rays_per_batch = job["rays_per_batch"] or datamanager.train_num_rays_per_batch
     if isinstance(datamanager, RefinedDepthDataManagerConfig):
-        datamanager.refiner.cache_dir = folder / "cache"
+        datamanager.refiner.cache_dir = cache_folder(job, folder)
     for name, value in job["settings"].items():
         change(config, name, value)
     return config
+
+
+def cache_folder(job: dict[str, Any], folder: Path) -> Path:
+    """Where refined depth is kept: a row that comes after another finds it there, and any other starts without."""
+    return folder.parent / (job["cache_of"] or folder.name) / "cache"
 
 
 def change(config: Any, name: str, value: Any) -> None:

@@ -30,6 +30,8 @@ class Job:
     """Changed settings by dotted name."""
     refined_depth: bool
     """Whether the method trains on a refined copy of the capture."""
+    cache_of: str | None
+    """Method of the same run whose refined depth is in the cache from the start."""
     capture: str
     """Folder of the capture."""
     capture_hash: str

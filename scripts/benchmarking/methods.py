@@ -23,6 +23,8 @@ class BenchmarkMethod:
     """Whether it is nerfstudio's own, and so trains with the peers' batches and iterations."""
     refined_depth: bool = False
     """Whether it trains on a capture that `diffnerf refine --out` wrote, at the child's start; the time counts."""
+    cache_of: str | None = None
+    """Row whose refined depth it finds in the cache; None for none, so that it refines itself."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Changed settings of the registered configuration, by dotted name."""
 
@@ -37,6 +39,7 @@ METHODS = {
     "depth-nerfacto-tuned": BenchmarkMethod("depth-nerfacto", is_peer=True, settings=SIGMA_TUNED),
     "nerfacto": BenchmarkMethod("nerfacto", is_peer=True),
     "diffnerf": BenchmarkMethod("diffnerf", is_peer=False),
+    "diffnerf-again": BenchmarkMethod("diffnerf", is_peer=False, cache_of="diffnerf"),
     "diffnerf-raw": BenchmarkMethod("diffnerf-raw", is_peer=False),
 }
 """Methods by the name of their row."""

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from scripts.benchmarking.methods import METHODS, REFERENCE_METHOD
 
-COLOURS = dict(zip(METHODS, ("#0072b2", "#56b4e9", "#009e73", "#999999", "#d55e00", "#e69f00"), strict=True))
+COLOURS = dict(zip(METHODS, ("#0072b2", "#56b4e9", "#009e73", "#999999", "#d55e00", "#cc79a7", "#e69f00"), strict=True))
 """Of Okabe and Ito: told apart by everybody. Ours are the warm ones."""
 
 PANELS = {"psnr": "PSNR, dB (higher is better)", "depth_mae_m": "depth MAE, m (lower is better)"}
