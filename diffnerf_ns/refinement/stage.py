@@ -27,11 +27,16 @@ from diffnerf_ns.refinement.interface import (
     SeesOthersDepthOnly,
 )
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
+from diffnerf_ns.refinement.registration import misregistration
 from diffnerf_ns.refinement.team import Team
 from diffnerf_ns.refinement.weights_folder import names_weights
 
 BATCH = 16
 """Frames handed to the refiner at a time; between batches, what another process finished is skipped."""
+
+REGISTRATION_REMEDY = (
+    "If it is not, export depth that is aligned to the colour camera, under that camera's intrinsics and poses."
+)
 
 ALONE = Team()
 """One process that refines all there is to refine."""
@@ -112,7 +117,10 @@ def refine_frames(
         todo = [index for index, key in enumerate(keys) if infos[key] is None]
         # frames that look at the same others come one after another, so that what these say is worked out once
         todo.sort(key=lambda index: sorted((index, *refiner.context(refiner_frames, index))))
-        added = _refine_missing(team.share(todo), frames, refiner_frames, keys, refiner, cache, console)
+        mine = team.share(todo)
+        if mine and mine[0] == todo[0] and (wrong := misregistration(refiner_frames)):
+            console.print(f"[yellow]Is this depth registered to colour? In {capture} {wrong}. {REGISTRATION_REMEDY}")
+        added = _refine_missing(mine, frames, refiner_frames, keys, refiner, cache, console)
     infos = {key: info or added.get(key) or cache.read_info(key) for key, info in infos.items()}
     _check_complete(infos, cache)
     cache.write_manifest(

@@ -22,10 +22,12 @@ from diffnerf_ns.captures.capture_errors import CaptureError
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
 from diffnerf_ns.captures.lens import Lens, LensMaps
 from diffnerf_ns.depth_units import sensor_sigma_z_m
+from diffnerf_ns.refinement import stage
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame, sensor_depth_z_m
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame
+from diffnerf_ns.refinement.registration import Misregistration
 from diffnerf_ns.refinement.stage import (
     RefinerNotFoundError,
     StageResult,
@@ -91,6 +93,18 @@ def test_the_second_run_refines_nothing(capture: Path, cache_dir: Path) -> None:
     assert result.refined_count == 0
     assert second.refined == []
     assert "0 now, 4 from the cache" in result.summary
+
+
+def test_depth_that_lies_beside_the_picture_is_named_while_there_is_something_to_refine(
+    capture: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "misregistration", lambda frames: Misregistration(1.0, 0.02, 0.0, 1.7))
+    for said in (1, 0):
+        console = Console(file=StringIO(), width=500)
+        refine_frames(frames_of(capture), CountingRefiner(), RefinementCache(cache_dir), "my/capture", console)
+        text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+        assert text.count("registered to colour? In my/capture pictures change 1.7 times as much") == said
+        assert text.count("aligned to the colour camera") == said
 
 
 def test_results_come_back_for_the_frame_they_belong_to(capture: Path, cache_dir: Path) -> None:
