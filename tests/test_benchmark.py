@@ -14,6 +14,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConf
 
 from diffnerf_ns.captures.capture_frames import open_capture
 from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
+from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 from scripts.benchmark import parse_options
 from scripts.benchmark_scaling import SAMPLES, fitted_exponent, scaling_jobs, scaling_table
 from scripts.benchmarking import jobs
@@ -250,6 +251,7 @@ def test_only_a_row_that_comes_after_another_finds_refined_depth_in_the_cache(ca
     for name, owner in {"diffnerf": "diffnerf", "diffnerf-again": "diffnerf", "diffnerf-raw": "diffnerf-raw"}.items():
         asked = job(capture, method=name, base=METHODS[name].base, cache_of=METHODS[name].cache_of).as_json()
         config = trainer_config(asked, tmp_path / name, capture)
+        assert isinstance(config.pipeline.datamanager, RefinedDepthDataManagerConfig)
         assert config.pipeline.datamanager.refiner.cache_dir == tmp_path / owner / "cache"
         assert cache_folder(asked, tmp_path / name) == tmp_path / owner / "cache"
 

@@ -90,7 +90,8 @@ def _changes_under_edges(frame: RefinerFrame) -> tuple[npt.NDArray[np.float64], 
     sums, count = np.zeros((len(SCALES), 2 * REACH + 1, 2 * REACH + 1)), 0
     for axis in (0, 1):
         steps = np.minimum(np.abs(np.diff(grey, axis=axis)), LARGEST_STEP)
-        near, far = np.sort(np.stack(_neighbours(depth, axis)), axis=0)
+        here, next_to_it = (depth[:-1], depth[1:]) if axis == 0 else (depth[:, :-1], depth[:, 1:])
+        near, far = np.minimum(here, next_to_it), np.maximum(here, next_to_it)
         places = np.argwhere((near > 0) & (far - near > JUMP * near))
         centre = 0.5 * (np.array(steps.shape) - 1)
         farthest = np.abs(places - centre) * max(SCALES) + REACH
@@ -102,7 +103,3 @@ def _changes_under_edges(frame: RefinerFrame) -> tuple[npt.NDArray[np.float64], 
                 for right in range(-REACH, REACH + 1):
                     sums[number, down + REACH, right + REACH] += steps[rows + down, columns + right].sum()
     return sums, count
-
-
-def _neighbours(depth: npt.NDArray[np.float32], axis: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    return (depth[:-1], depth[1:]) if axis == 0 else (depth[:, :-1], depth[:, 1:])
