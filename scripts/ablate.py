@@ -73,6 +73,9 @@ VARIANTS: dict[str, list[str]] = {
 }
 """ns-train arguments by variant."""
 
+DEFAULT_VARIANTS = [variant for variant in VARIANTS if variant != REFERENCE_DEPTH]
+"""A capture need not have reference depth."""
+
 COLUMNS = {
     "psnr": ("PSNR dB", 2),
     "ssim": ("SSIM", 3),
@@ -109,7 +112,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.ablate", description="Variants of diffnerf side by side.")
     parser.add_argument("capture", type=Path)
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=DEFAULT_VARIANTS)
     parser.add_argument("--views", nargs="+", type=int, default=[None], help="numbers of training views (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="seeds of training (default: nerfstudio's)")
     parser.add_argument("--iterations", type=int, help="training iterations (default: the method's)")

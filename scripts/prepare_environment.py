@@ -29,7 +29,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = PROJECT / ".venv"
 ENVIRONMENT_PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "installed-from.txt"
-NEEDED_GIGABYTES = 12
+NEEDED_GIGABYTES = 9
+"""8.3 of the finished environment, and what of its wheels lies beside it while the last ones are installed."""
+
+CACHE_GIGABYTES = 3
+"""What pip keeps of its downloads besides, where there is room for it."""
+
+LARGEST_PACKAGES = ("nvidia-", "torch==", "triton==")
 
 # Fetched only where Python came without ensurepip, as Debian's does.
 PIP_WHEEL = "pip-25.3-py3-none-any.whl"
@@ -64,13 +70,25 @@ def prepare(locks: list[Path]) -> None:
     for lock in locks:
         if lock.name in stale:
             say(f"Installing {lock.name} into {ENVIRONMENT.name} ...")
-            pip("install", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock))
+            install(lock)
     write_stamp({name: key for name, key in (installed | wanted).items() if name != "project"})
     pip("install", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT))
     link_ffmpeg()
     let_waiting_threads_give_way()
     make_every_package_load()
     write_stamp(installed | wanted)
+
+
+def install(lock: Path) -> None:
+    """Installs what a lock file lists: CUDA's libraries first, so that their wheels are gone when the rest arrives."""
+    options = ("--no-deps", "--only-binary", ":all:")
+    large = [line for line in lock.read_text().splitlines() if line.startswith(LARGEST_PACKAGES)]
+    if large:
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
+            part.write("\n".join(large))
+            part.flush()
+            pip("install", *options, "--requirement", part.name)
+    pip("install", *options, "--requirement", str(lock))
 
 
 def key_of(*files: Path) -> str:
@@ -94,10 +112,9 @@ def write_stamp(installed: dict[str, str]) -> None:
 
 
 def create_environment() -> None:
-    free_gigabytes = shutil.disk_usage(PROJECT).free / 1e9
-    if free_gigabytes < NEEDED_GIGABYTES:
+    if free_gigabytes() < NEEDED_GIGABYTES:
         raise SetUpError(
-            f"{PROJECT} has {free_gigabytes:.1f} GB free; the environment needs {NEEDED_GIGABYTES} GB. "
+            f"{PROJECT} has {free_gigabytes():.1f} GB free; the environment needs {NEEDED_GIGABYTES} GB. "
             "Free some, or clone elsewhere."
         )
     say(f"Creating {ENVIRONMENT} with Python {sys.version.split()[0]} (downloads about 3 GB) ...")
@@ -181,8 +198,16 @@ def site_packages() -> Path:
 
 
 def pip(*arguments: str) -> None:
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
-    run(str(ENVIRONMENT_PYTHON), "-m", "pip", *arguments, *quiet, "--disable-pip-version-check")
+    options = ["--disable-pip-version-check"]
+    if not sys.stdout.isatty():
+        options.append("--quiet")
+    if free_gigabytes() < NEEDED_GIGABYTES + CACHE_GIGABYTES:
+        options.append("--no-cache-dir")
+    run(str(ENVIRONMENT_PYTHON), "-m", "pip", *arguments, *options)
+
+
+def free_gigabytes() -> float:
+    return shutil.disk_usage(PROJECT).free / 1e9
 
 
 def run(*command: str) -> None:

@@ -97,6 +97,13 @@ def test_the_table_has_means_over_seeds_and_their_spread(
     assert "±" not in run_ablation("--variants", "L1", "--seeds", "0").splitlines()[-1]
 
 
+def test_a_capture_needs_no_reference_depth_unless_it_is_asked_for(
+    commands: list[list[str]], run_ablation: Callable[..., str]
+) -> None:
+    run_ablation()
+    assert [command[0] for command in commands].count("ns-train") == len(ablate.VARIANTS) - 1
+
+
 def test_variants_name_settings_that_there_are() -> None:
     methods = {"diffnerf": diffnerf.config, "diffnerf-raw": diffnerf_raw.config}
     for method, *arguments in ablate.VARIANTS.values():

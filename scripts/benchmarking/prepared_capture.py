@@ -48,7 +48,7 @@ def write_benchmark_capture(
         "val": [_entry(capture, frame, out, reference_depth_folder) for frame in held_out],
     }
     entries["test"] = entries["val"]
-    meta = {key: value for key, value in capture.meta.items() if key != "ply_file_path"}
+    meta = _meta_without_points(capture)
     meta |= {f"{split}_filenames": [entry["file_path"] for entry in entries[split]] for split in SPLITS}
     meta["frames"] = entries["train"] + entries["val"]
     write_json_atomically(out / TRANSFORMS_FILE, meta)
@@ -76,13 +76,18 @@ def write_capture_with_reference_depth(source: Path, out: Path, reference_depth_
                 "name the folder of the reference depth with --reference-depth-folder."
             )
     moved = {frame.entry["file_path"]: entry["file_path"] for frame, entry in zip(capture.frames, entries, strict=True)}
-    meta = {key: value for key, value in capture.meta.items() if key != "ply_file_path"}
+    meta = _meta_without_points(capture)
     for key in (f"{split}_filenames" for split in SPLITS):
         if key in meta:
             meta[key] = [moved[name] for name in meta[key]]
     meta["frames"] = [{**entry, "depth_file_path": entry["depth_truth_file_path"]} for entry in entries]
     write_json_atomically(out / TRANSFORMS_FILE, meta)
     return out
+
+
+def _meta_without_points(capture: Capture) -> dict[str, Any]:
+    """What transforms.json says, but for its point cloud, which is named relative to another folder."""
+    return {key: value for key, value in capture.meta.items() if key != "ply_file_path"}
 
 
 def _split(capture: Capture) -> tuple[list[CaptureFrame], list[CaptureFrame]]:

@@ -28,13 +28,7 @@ from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame, sensor
 from diffnerf_ns.refinement.hole_filter import HoleFilter
 from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame
 from diffnerf_ns.refinement.registration import Misregistration
-from diffnerf_ns.refinement.stage import (
-    RefinerNotFoundError,
-    StageResult,
-    frame_keys,
-    load_refiner,
-    refine_frames,
-)
+from diffnerf_ns.refinement.stage import StageResult, frame_keys, refine_frames
 
 
 class CountingRefiner:
@@ -368,23 +362,6 @@ def test_progress_and_a_one_line_result_are_shown(capture: Path, cache_dir: Path
     assert "\n" not in result.summary
     for part in ("4 frames (4 now, 0 from the cache)", "holes 3.1% -> ", "mean correction", "sigma"):
         assert part in result.summary
-
-
-def test_refiners_are_found_by_name_and_by_dotted_path() -> None:
-    assert isinstance(load_refiner("hole-filter"), HoleFilter)
-    assert isinstance(load_refiner("diffnerf_ns.refinement.hole_filter.HoleFilter"), HoleFilter)
-    assert isinstance(load_refiner("diffnerf_ns.refinement.hole_filter:HoleFilter"), HoleFilter)
-
-
-@pytest.mark.parametrize("model", ["nothing", "no.such.Module", "diffnerf_ns.refinement.hole_filter.Nobody", "", "."])
-def test_a_refiner_that_does_not_exist_is_named_with_the_choices(model: str) -> None:
-    with pytest.raises(RefinerNotFoundError, match="give hole-filter, shipped, none, a folder or hub id"):
-        load_refiner(model)
-
-
-def test_something_that_is_no_refiner_says_what_it_lacks() -> None:
-    with pytest.raises(RefinerNotFoundError, match="lacks fingerprint, context, refine"):
-        load_refiner("collections.OrderedDict")
 
 
 def test_results_of_the_wrong_size_are_refused(capture: Path, cache_dir: Path) -> None:
