@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffnerf_ns.refinement.fused_views import FusedViews
     from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the results change, so that caches know."""
 
 FRAMES_AT_ONCE_ON_GPU = 8
@@ -136,10 +136,12 @@ class DiffusionRefiner:
 
     def _input(self, frames: Sequence[RefinerFrame], index: int) -> _Input:
         image, depth_z_m = frames[index].read_image(), frames[index].read_depth_z_m()
+        generator = _generator(self.config.seed, image, depth_z_m)
         evidence = {}
         if self.config.multiview and len(frames) > 1:
-            evidence = dict(vars(self._fused_around(frames, index).evidence(index)))
-        return _Input(image, depth_z_m, evidence, _generator(self.config.seed, image, depth_z_m))
+            fused = self._fused_around(frames, index)
+            evidence, depth_z_m = dict(vars(fused.evidence(index))), fused.depth_z_m(index).cpu().numpy()
+        return _Input(image, depth_z_m, evidence, generator)
 
     def _block_of(self, frames: Sequence[RefinerFrame], index: int) -> ViewBlock:
         if self._frames is not frames:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffnerf_ns.refinement.depth_bias import without_bias
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.view_blocks import ViewBlock
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_of_view
@@ -33,9 +34,14 @@ class FusedViews:
         self._place = {index: place for place, index in enumerate(block.members)}
         self._intrinsics = _stacked([frame.intrinsics for frame in members], device)
         self._poses = _stacked([frame.camera_to_world for frame in members], device)
-        self._depth_z_m = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
+        measured = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
+        self._depth_z_m = without_bias(measured, self._intrinsics, self._poses)
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
         self._fusion.add_all(self._depth_z_m, self._intrinsics, self._poses)
+
+    def depth_z_m(self, index: int) -> Tensor:
+        """What the sensor measured in the frame at that index, without its bias in the block's eyes [height, width]."""
+        return self._depth_z_m[self._place[index]]
 
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""

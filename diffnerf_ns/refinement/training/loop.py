@@ -35,7 +35,7 @@ from diffnerf_ns.refinement.training.seeds import Stream, torch_generator
 from diffnerf_ns.refinement.training.settings import Network, TrainRefiner
 from diffnerf_ns.refinement.training.sources import clip_folder, make_sources, worker_count
 from diffnerf_ns.refinement.training.step_loss import batch_losses
-from diffnerf_ns.refinement.training.validation import Validation, validate, validation_views
+from diffnerf_ns.refinement.training.validation import Validation, ValidationClip, validate, validation_views
 from diffnerf_ns.refinement.unet import DepthRefinementUNet
 
 
@@ -146,7 +146,7 @@ class RefinerTraining:
             self._steps(progress, clips)
             self._save(progress)
 
-    def _steps(self, progress: Progress, clips: list[PosedViews]) -> None:
+    def _steps(self, progress: Progress, clips: list[ValidationClip]) -> None:
         settings = self.settings
         saved = time.monotonic()
         data = self.batches()
@@ -173,7 +173,7 @@ class RefinerTraining:
         flag = torch.tensor(float(mine), device=self.device)
         return float(self.accelerator.reduce(flag)) > 0  # pyright: ignore
 
-    def _validation_clips(self, progress: Progress) -> list[PosedViews]:
+    def _validation_clips(self, progress: Progress) -> list[ValidationClip]:
         settings = self.settings
         folder = clip_folder(settings.data, settings.out, self.device)
         progress.say("rendering the rooms for validation")
@@ -181,7 +181,7 @@ class RefinerTraining:
             settings.data, settings.validation_clips, settings.validation_views, folder, self.device
         )
 
-    def validate(self, clips: list[PosedViews]) -> Validation:
+    def validate(self, clips: list[ValidationClip]) -> Validation:
         """How good the averaged weights are."""
         self.ema.store(self.unet.parameters())
         self.ema.copy_to(self.unet.parameters())
@@ -193,7 +193,7 @@ class RefinerTraining:
             self.unet.train()
             self.ema.restore(self.unet.parameters())
 
-    def _validate(self, progress: Progress, clips: list[PosedViews]) -> None:
+    def _validate(self, progress: Progress, clips: list[ValidationClip]) -> None:
         if not clips:
             return
         found = self.validate(clips)

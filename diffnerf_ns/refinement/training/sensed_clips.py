@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffnerf_ns.captures.sensor_noise import border_strip, fatten_edges, misregister, pose_drift, simulate_sensor
+from diffnerf_ns.refinement.depth_bias import without_bias
 from diffnerf_ns.refinement.training.colour_noise import degrade_colour
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, SensorMixture
 from diffnerf_ns.refinement.training.posed_views import PosedViews
@@ -78,7 +79,7 @@ def with_evidence(
     camera_to_world: Tensor,
     drifted: Tensor | None,
 ) -> PosedViews:
-    """Views with what they say of each other; single views say nothing.
+    """Views with what they say of each other, which takes its bias off the sensor's depth; single views say nothing.
 
     Args:
         image: colour [V, 3, H, W], 0..1.
@@ -92,6 +93,7 @@ def with_evidence(
     nothing = torch.zeros_like(sensor_z_m)
     fused = support = violations = nothing
     if len(image) > 1 and drifted is not None:
+        sensor_z_m = torch.stack(without_bias(sensor_z_m, intrinsics, drifted)).to(nothing)
         evidence = evidence_from_views(sensor_z_m, intrinsics, drifted)
         fused, support, violations = (
             torch.as_tensor(part).to(nothing) for part in (evidence.fused_z_m, evidence.support, evidence.violations)

@@ -25,6 +25,16 @@ VALIDATION_SEED = 20_250_701
 
 
 @dataclass(frozen=True)
+class ValidationClip:
+    """Views of one room as the same sensor saw them."""
+
+    alone: PosedViews
+    """Each for itself."""
+    with_views: PosedViews
+    """Told of each other."""
+
+
+@dataclass(frozen=True)
 class Validation:
     """What a validation found."""
 
@@ -42,7 +52,7 @@ class Validation:
 
 def validation_views(
     data: TrainingData, clips: int, views: int, cache: Path | None, device: torch.device | str
-) -> list[PosedViews]:
+) -> list[ValidationClip]:
     """Clips of fixed rooms, one training sensor after the other at its published strength."""
     width = max(data.crop[0], min(256, data.rooms.width[1] // 64 * 64))
     rooms = RoomClips((views, views), (width, width), data.rooms.field_of_view, data.rooms.path_views, (0.8, 1.2))
@@ -52,8 +62,10 @@ def validation_views(
     for number in range(clips):
         only = {kind: float(kind == kinds[number % len(kinds)]) for kind in data.sensors.weights()}
         sensors = replace(data.sensors, **only, strength=(1.0, 1.0))
-        sensed = sense_clip(store.clip(number), sensors, VALIDATION_SEED, number)
-        found.append(_cropped_to_multiple(sensed, 16).to("cpu"))
+        alone, with_views = (
+            sense_clip(store.clip(number), sensors, VALIDATION_SEED, number, fused) for fused in (False, True)
+        )
+        found.append(ValidationClip(*(_cropped_to_multiple(one, 16).to("cpu") for one in (alone, with_views))))
     return found
 
 
@@ -62,7 +74,7 @@ def validate(
     predict: nn.Module | Callable[..., Tensor],
     scheduler: DDIMScheduler,
     code: ResidualCode,
-    clips: list[PosedViews],
+    clips: list[ValidationClip],
     objective: Objective,
     device: torch.device,
 ) -> Validation:
@@ -70,9 +82,9 @@ def validate(
     errors: dict[str, list[float]] = {}
     pictures: dict[str, Tensor] = {}
     for number, clip in enumerate(clips):
-        views = clip.to(device)
+        views = clip.alone.to(device)
         shown = [_grey(views.sensor_z_m[0], views.truth_z_m[0])]
-        for how, given in (("alone", _without_views(views)), ("with_views", views)):
+        for how, given in (("alone", views), ("with_views", clip.with_views.to(device))):
             depth = refine_views(predict, scheduler, code, given, objective, number)
             rivals = {how: depth, f"{how}_fill": base_depth(given.sensor_z_m, given.fused_z_m)}
             for name, predicted in rivals.items():
@@ -111,11 +123,6 @@ def _add_errors(errors: dict[str, list[float]], name: str, predicted: Tensor, vi
         for region, found in regions.items():
             if found.count:
                 errors.setdefault(f"{name}/{region}", []).append(found.mae_m)
-
-
-def _without_views(views: PosedViews) -> PosedViews:
-    nothing = torch.zeros_like(views.fused_z_m)
-    return replace(views, fused_z_m=nothing, support=nothing, violations=nothing)
 
 
 def _cropped_to_multiple(views: PosedViews, multiple: int) -> PosedViews:
