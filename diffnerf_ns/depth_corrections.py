@@ -49,7 +49,8 @@ def _blurred(image: FloatMap) -> FloatMap:
 def with_small_corrections(
     sensor_z_m: FloatMap, refined_z_m: FloatMap, refined_sigma_z_m: FloatMap, largest_sigmas: float
 ) -> tuple[FloatMap, FloatMap]:
-    """Depth and its standard deviation, metres: refined, unless that corrects a measurement by too much.
+    """Depth and its standard deviation, metres: refined, unless that corrects a measurement by too much, or is less
+    certain than the measurement was.
 
     What the refiner took away stays away, and what it filled in stays.
 
@@ -61,5 +62,6 @@ def with_small_corrections(
     """
     sensor_sigma = sensor_sigma_z_m(sensor_z_m)
     too_far = np.abs(refined_z_m - sensor_z_m) > largest_sigmas * np.maximum(sensor_sigma, 1e-6)
-    kept = (sensor_z_m > 0) & (refined_z_m > 0) & too_far
+    unsure = refined_sigma_z_m > sensor_sigma
+    kept = (sensor_z_m > 0) & (refined_z_m > 0) & (too_far | unsure)
     return np.where(kept, sensor_z_m, refined_z_m), np.where(kept, sensor_sigma, refined_sigma_z_m).astype(np.float32)

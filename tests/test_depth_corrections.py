@@ -12,7 +12,7 @@ from diffnerf_ns.depth_units import sensor_sigma_z_m
 
 SENSOR_Z_M = np.array([[2.0, 2.0, 0.0, 2.0]], np.float32)
 REFINED_Z_M = np.array([[2.005, 2.6, 3.0, 0.0]], np.float32)
-SIGMA_Z_M = np.array([[0.004, 0.03, 0.2, 0.0]], np.float32)
+SIGMA_Z_M = np.array([[0.004, 0.01, 0.2, 0.0]], np.float32)
 SENSOR_SIGMA_M = float(sensor_sigma_z_m(np.float32(2.0)))
 
 
@@ -21,7 +21,7 @@ SENSOR_SIGMA_M = float(sensor_sigma_z_m(np.float32(2.0)))
     [
         (1.0, [2.005, 2.0, 3.0, 0.0], [0.004, SENSOR_SIGMA_M, 0.2, 0.0]),
         (0.0, [2.0, 2.0, 3.0, 0.0], [SENSOR_SIGMA_M, SENSOR_SIGMA_M, 0.2, 0.0]),
-        (math.inf, [2.005, 2.6, 3.0, 0.0], [0.004, 0.03, 0.2, 0.0]),
+        (math.inf, [2.005, 2.6, 3.0, 0.0], [0.004, 0.01, 0.2, 0.0]),
     ],
 )
 def test_corrections_beyond_the_largest_are_not_made(
@@ -31,6 +31,14 @@ def test_corrections_beyond_the_largest_are_not_made(
     np.testing.assert_allclose(found_z_m[0], depth)
     np.testing.assert_allclose(found_sigma_m[0], sigma, rtol=1e-6)
     assert (found_z_m.dtype, found_sigma_m.dtype) == (np.float32, np.float32)
+
+
+def test_a_measurement_stays_where_the_refiner_is_less_certain_of_its_own() -> None:
+    surer, less_sure = np.float32(0.9 * SENSOR_SIGMA_M), np.float32(1.1 * SENSOR_SIGMA_M)
+    sigma = np.array([[less_sure, surer, less_sure, 0.0]], np.float32)
+    found_z_m, found_sigma_m = with_small_corrections(SENSOR_Z_M, REFINED_Z_M, sigma, math.inf)
+    np.testing.assert_allclose(found_z_m[0], [2.0, 2.6, 3.0, 0.0])
+    np.testing.assert_allclose(found_sigma_m[0], [SENSOR_SIGMA_M, surer, less_sure, 0.0], rtol=1e-6)
 
 
 def test_a_bias_over_whole_areas_goes_and_details_stay() -> None:

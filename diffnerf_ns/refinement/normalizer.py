@@ -113,40 +113,49 @@ def local_disagreement(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> Tensor:
 
 def fill_missing(depth_z_m: Tensor) -> Tensor:
     """Fills missing depth from the nearest pixel that has any (jump flooding); 2 m in an image without any depth."""
-    _, height, width = depth_z_m.shape
-    rows = torch.arange(height, device=depth_z_m.device, dtype=torch.int32)[None, :, None]
-    columns = torch.arange(width, device=depth_z_m.device, dtype=torch.int32)[None, None, :]
-    known = depth_z_m > 0
-    if bool(known.all()):
+    height, width = depth_z_m.shape[1:]
+    image, row, column = (index.int() for index in (depth_z_m <= 0).nonzero().unbind(1))
+    if len(row) == 0:
         return depth_z_m
-    far = torch.full((), 4 * (height + width), dtype=torch.int32, device=depth_z_m.device)
-    row, column = torch.where(known, rows, -far), torch.where(known, columns, -far)
-    filled = torch.where(known, depth_z_m, torch.full_like(depth_z_m, REFERENCE_Z_M))
-    distance = (row - rows).square() + (column - columns).square()
+    missing = (image * height + row) * width + column
+    places = torch.arange(height * width, dtype=torch.int32, device=row.device).repeat(len(depth_z_m))
+    far = 4 * (height + width)
+    known = depth_z_m.flatten() > 0
+    # Row and column of the nearest pixel with depth, as far as is known: of each pixel, and of those without depth.
+    nearest_row, nearest_column = torch.where(known, places // width, -far), torch.where(known, places % width, -far)
+    best_row, best_column = torch.full_like(row, -far), torch.full_like(row, -far)
+    distance = (best_row - row).square() + (best_column - column).square()
     step = 2 ** max(0, (max(height, width) - 1).bit_length() - 1)
     while step >= 1:
+        seen_rows = {down: (image * height + (row - down * step) % height) * width for down in (-1, 0, 1)}
+        seen_columns = {right: (column - right * step) % width for right in (-1, 0, 1)}
         for down, right in NEIGHBOURS:
-            shift = (down * step, right * step)
-            candidate_row, candidate_column, candidate = (_shifted(values, shift) for values in (row, column, filled))
-            candidate_distance = (candidate_row - rows).square() + (candidate_column - columns).square()
-            nearer = candidate_distance < distance
-            row, column = torch.where(nearer, candidate_row, row), torch.where(nearer, candidate_column, column)
-            filled = torch.where(nearer, candidate, filled)
-            distance = torch.where(nearer, candidate_distance, distance)
+            seen = seen_rows[down] + seen_columns[right]
+            other_row, other_column = nearest_row.index_select(0, seen), nearest_column.index_select(0, seen)
+            other_distance = (other_row - row).square() + (other_column - column).square()
+            nearer = other_distance < distance
+            best_row, best_column = (
+                torch.where(nearer, other_row, best_row),
+                torch.where(nearer, other_column, best_column),
+            )
+            distance = torch.where(nearer, other_distance, distance)
+            nearest_row[missing], nearest_column[missing] = best_row, best_column
         step //= 2
-    return filled
-
-
-def _shifted(values: Tensor, shift: tuple[int, int]) -> Tensor:
-    """Images [N, H, W] moved by (down, right) pixels; what leaves on one side comes back on the other."""
-    return torch.roll(values, shift, dims=(1, 2))
+    source = ((image * height + best_row) * width + best_column).clamp(min=0)
+    filled = depth_z_m.flatten().clone()
+    filled[missing] = torch.where(best_row >= 0, filled[source], REFERENCE_Z_M)
+    return filled.view_as(depth_z_m)
 
 
 def span_around(depth_z_m: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The least and the largest depth within so many pixels of each, both [N, H, W]."""
+    return -_largest_around(-depth_z_m, radius), _largest_around(depth_z_m, radius)
+
+
+def _largest_around(values: Tensor, radius: int) -> Tensor:
     size = 2 * radius + 1
-    nearest = -F.max_pool2d(-depth_z_m[:, None], size, stride=1, padding=radius)[:, 0]
-    return nearest, F.max_pool2d(depth_z_m[:, None], size, stride=1, padding=radius)[:, 0]
+    columns = F.max_pool2d(values[:, None], (size, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(columns, (1, size), stride=1, padding=(0, radius))[:, 0]
 
 
 def condition_channels(
