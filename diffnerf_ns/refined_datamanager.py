@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -24,6 +25,7 @@ from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import cache_in
 from diffnerf_ns.refinement.frame_files import sensor_depth_z_m
+from diffnerf_ns.refinement.interface import Provenance
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
 from diffnerf_ns.refinement.team import team_that_waits
@@ -47,7 +49,7 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """How sensor depth is refined before training."""
     largest_correction_sigmas: float = 0.0
     """How far refined depth may be from what the sensor measured at a pixel, in the sensor's standard deviations; rays
-    keep the measurement where it is further. inf follows the refiner everywhere, 0 only where nothing was measured."""
+    keep the measurement where it is further, or surer. 0 follows the refiner only where nothing was measured."""
     bias_from_refined: bool = True
     """Whether measurements that rays keep lose what they are off by over whole areas, in the refiner's eyes."""
     normals_from_depth: bool = False
@@ -174,8 +176,8 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
         keys = refine_frames(frames, refiner, cache, capture, console, team).keys
 
         def read_refined(index: int) -> DepthAndSigma:
-            refined_z_m, sigma_z_m, _ = cache.load_again(keys[index], frames[index].name)
-            sensor_z_m = sensor_depth_z_m(frames[index])
+            refined_z_m, sigma_z_m, provenance = cache.load_again(keys[index], frames[index].name)
+            sensor_z_m = np.where(provenance == Provenance.REPLACED, np.float32(0), sensor_depth_z_m(frames[index]))
             if self.config.bias_from_refined:
                 sensor_z_m = in_line_with_refined(sensor_z_m, refined_z_m)
             return with_small_corrections(sensor_z_m, refined_z_m, sigma_z_m, self.config.largest_correction_sigmas)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
-from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame
+from diffnerf_ns.refinement.interface import Provenance, RefinedDepth, RefinerFrame
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.view_blocks import ViewBlock, view_blocks
 from diffnerf_ns.refinement.weights_folder import content_of, weights_folder
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffnerf_ns.refinement.fused_views import FusedViews
     from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the results change, so that caches know."""
 
 FRAMES_AT_ONCE_ON_GPU = 8
@@ -34,6 +34,8 @@ class _Input:
 
     image: npt.NDArray[np.uint8]
     depth_z_m: npt.NDArray[np.float32]
+    contradicted: npt.NDArray[np.bool_]
+    """Where the sensor measured what other views look through: missing in depth_z_m."""
     evidence: dict[str, Any]
     generator: torch.Generator
 
@@ -113,10 +115,12 @@ class DiffusionRefiner:
         return local_disagreement(sensor_z_m, None if fused_z_m is None else fused_z_m.cpu())[0].numpy()
 
     def _refine_together(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[RefinedDepth]:
-        refined = self._run([self._input(frames, index) for index in indices])
-        for depth_z_m, sigma_z_m, provenance in zip(
-            refined.depth_z_m, refined.sigma_z_m, refined.provenance, strict=True
+        inputs = [self._input(frames, index) for index in indices]
+        refined = self._run(inputs)
+        for given, depth_z_m, sigma_z_m, provenance in zip(
+            inputs, refined.depth_z_m, refined.sigma_z_m, refined.provenance, strict=True
         ):
+            provenance[given.contradicted] = int(Provenance.REPLACED)
             yield RefinedDepth(depth_z_m, sigma_z_m, provenance)
 
     def _run(self, inputs: Sequence[_Input], callback: Any = None, tensors: Sequence[str] = ()) -> Any:
@@ -135,13 +139,14 @@ class DiffusionRefiner:
         )
 
     def _input(self, frames: Sequence[RefinerFrame], index: int) -> _Input:
-        image, depth_z_m = frames[index].read_image(), frames[index].read_depth_z_m()
-        generator = _generator(self.config.seed, image, depth_z_m)
-        evidence = {}
+        image, measured_z_m = frames[index].read_image(), frames[index].read_depth_z_m()
+        generator = _generator(self.config.seed, image, measured_z_m)
+        depth_z_m, evidence = measured_z_m, {}
         if self.config.multiview and len(frames) > 1:
             fused = self._fused_around(frames, index)
             evidence, depth_z_m = dict(vars(fused.evidence(index))), fused.depth_z_m(index).cpu().numpy()
-        return _Input(image, depth_z_m, evidence, generator)
+        contradicted = (measured_z_m > 0) & (depth_z_m <= 0)
+        return _Input(image, depth_z_m, contradicted, evidence, generator)
 
     def _block_of(self, frames: Sequence[RefinerFrame], index: int) -> ViewBlock:
         if self._frames is not frames:

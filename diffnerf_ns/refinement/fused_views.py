@@ -13,6 +13,7 @@ from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.view_blocks import ViewBlock
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_of_view
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
+from diffnerf_ns.refinement.view_votes import without_contradicted
 
 VIEWS_FOR_SCALE = 16
 """Evenly spaced views that voxel and truncation are chosen from."""
@@ -35,12 +36,14 @@ class FusedViews:
         self._intrinsics = _stacked([frame.intrinsics for frame in members], device)
         self._poses = _stacked([frame.camera_to_world for frame in members], device)
         measured = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
-        self._depth_z_m = without_bias(measured, self._intrinsics, self._poses)
+        unbiased = without_bias(measured, self._intrinsics, self._poses)
+        self._depth_z_m = without_contradicted(unbiased, self._intrinsics, self._poses)
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
         self._fusion.add_all(self._depth_z_m, self._intrinsics, self._poses)
 
     def depth_z_m(self, index: int) -> Tensor:
-        """What the sensor measured in the frame at that index, without its bias in the block's eyes [height, width]."""
+        """What the sensor measured in the frame at that index [height, width], metres, without what the block says is
+        its bias, and 0 where the block contradicts it."""
         return self._depth_z_m[self._place[index]]
 
     def evidence(self, index: int) -> ViewEvidence:

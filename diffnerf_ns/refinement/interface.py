@@ -18,6 +18,8 @@ class Provenance(IntEnum):
     MEASURED = 1
     OTHER_VIEWS = 2
     GENERATED = 3
+    REPLACED = 4
+    """What other views saw or what was generated, in place of a measurement that other views look through."""
 
 
 @dataclass(frozen=True)

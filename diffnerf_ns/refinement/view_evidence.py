@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
-from diffnerf_ns.refinement.view_votes import count_votes, overlapping_views
+from diffnerf_ns.refinement.view_votes import MOST_VOTERS, count_votes, overlapping_views
 
 Engine = Literal["auto", "open3d", "torch"]
-
-MOST_VOTERS = 16
-"""Views that vote on each one, at most, chosen by overlap."""
 
 
 @dataclass(frozen=True)

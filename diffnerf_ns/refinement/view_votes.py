@@ -1,4 +1,4 @@
-"""What other views' own measurements say of a surface: agreement, and looking through it."""
+"""What other views' measurements say of a surface, or of what a view measured: agreement, and looking through it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from diffnerf_ns.depth_units import sensor_sigma_z_m
 from diffnerf_ns.refinement.tsdf import pixel_rays
+
+MOST_VOTERS = 16
+"""Views that vote on each one, at most, chosen by overlap."""
 
 AGREEING_SIGMAS = 3.0
 """Sensor sigmas within which two measurements mean one surface."""
@@ -58,6 +61,28 @@ def count_votes(
         support += seen & ((measured - z).abs() <= tolerance)
         violations += seen & (nearest - z > CLEARLY_BEHIND * tolerance)
     return support.view(height, width), violations.view(height, width)
+
+
+def without_contradicted(
+    depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor
+) -> list[Tensor]:
+    """Depth [height, width] of each view, 0 also where more views look through what it measured than agree with it.
+
+    Depth that bleeds over edges and pixels that fly between two surfaces are found by that: they are where nothing is.
+
+    Args:
+        depth_z_m: sensor z-depth [height, width] of each view, metres, 0 where missing; sizes may differ.
+        intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
+        camera_to_world: [views, 4, 4], metres, OpenGL axes.
+    """
+    sizes = [(depth.shape[0], depth.shape[1]) for depth in depth_z_m]
+    kept = []
+    for view, depth in enumerate(depth_z_m):
+        voters = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
+        others = [(depth_z_m[voter], intrinsics[voter], camera_to_world[voter]) for voter in voters]
+        support, violations = count_votes(depth, intrinsics[view], camera_to_world[view], others)
+        kept.append(torch.where(violations > support, 0.0, depth))
+    return kept
 
 
 def overlapping_views(

@@ -18,6 +18,7 @@ from diffnerf_ns.captures.atomic_files import write_bytes_atomically
 from diffnerf_ns.evaluation.uncertainty_metrics import UncertaintyScores, uncertainty_scores
 from diffnerf_ns.even_spread import evenly_spread
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner
+from diffnerf_ns.refinement.interface import Provenance
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, RoomClips, SensorMixture
 from diffnerf_ns.refinement.training.refiner_folder import TRAINING_FILE
@@ -166,7 +167,8 @@ def judge(refiner: DiffusionRefiner, room: SensedRoom, views: int) -> JudgedPixe
     parts = []
     for index, refined in zip(indices, refiner.refine(room.frames, indices), strict=True):
         truth = room.truth_z_m[index]
-        known = np.flatnonzero((truth > 0) & (refined.depth_z_m > 0))
+        # What takes the place of a contradicted measurement has the sigma of one of the other classes.
+        known = np.flatnonzero((truth > 0) & (refined.depth_z_m > 0) & (refined.provenance != int(Provenance.REPLACED)))
         draw = numpy_generator(Stream.CALIBRATION, index, len(known))
         chosen = draw.permutation(known)[:PIXELS_PER_VIEW]
         disagreement = refiner.disagreement_z_m(room.frames, index)

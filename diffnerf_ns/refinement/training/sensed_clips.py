@@ -14,6 +14,7 @@ from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.room_clips import CleanClip, ClipStore
 from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator, torch_generator
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
+from diffnerf_ns.refinement.view_votes import without_contradicted
 
 DRIFT_PERIOD = 12
 """Views over which poses drift: about a clip."""
@@ -93,7 +94,8 @@ def with_evidence(
     nothing = torch.zeros_like(sensor_z_m)
     fused = support = violations = nothing
     if len(image) > 1 and drifted is not None:
-        sensor_z_m = torch.stack(without_bias(sensor_z_m, intrinsics, drifted)).to(nothing)
+        unbiased = without_bias(sensor_z_m, intrinsics, drifted)
+        sensor_z_m = torch.stack(without_contradicted(unbiased, intrinsics, drifted)).to(nothing)
         evidence = evidence_from_views(sensor_z_m, intrinsics, drifted)
         fused, support, violations = (
             torch.as_tensor(part).to(nothing) for part in (evidence.fused_z_m, evidence.support, evidence.violations)
