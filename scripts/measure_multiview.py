@@ -1,5 +1,5 @@
-"""How well a capture's views tell each one's depth: errors of what the sensor measured, of that without its bias,
-and of the surface fused from all.
+"""How well a capture's views tell each one's depth: errors of what the sensor measured, of that without its bias, of
+that without what other views look through, and of the surface fused from all.
 
     python -m scripts.measure_multiview CAPTURE --reference-depth-folder depth_ref
     python -m scripts.measure_multiview CAPTURE_WITH_EXACT_DEPTH --corrupt-with redwood
@@ -27,6 +27,10 @@ from diffnerf_ns.evaluation.refinement_report.frames import open_report_frames
 from diffnerf_ns.evaluation.refinement_report.scoring import mean_over_images, score_depth
 from diffnerf_ns.refinement.depth_bias import without_bias
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
+from diffnerf_ns.refinement.view_votes import without_contradicted
+
+WRONG_M = 0.05
+"""Error from which on a measurement is no measurement of the surface that is there, metres."""
 
 REGIONS = ("all", "observed", "hole", "edge")
 
@@ -56,17 +60,27 @@ def main() -> None:
     )
     started = time.monotonic()
     unbiased = torch.stack(without_bias(depth, intrinsics, poses))
-    seconds_for_bias = time.monotonic() - started
-    found = evidence_from_views(unbiased, intrinsics, poses, options.engine)
+    kept = torch.stack(without_contradicted(unbiased, intrinsics, poses))
+    found = evidence_from_views(kept, intrinsics, poses, options.engine)
     seconds = time.monotonic() - started
     print("| MAE m, mean over images | " + " | ".join(REGIONS) + " |")
     print("| --- " * (len(REGIONS) + 1) + "|")
-    rows = {"sensor": depth, "sensor without its bias": unbiased, "fused from all views": found.fused_z_m}
+    rows = {
+        "sensor": depth,
+        "without its bias": unbiased,
+        "without what other views look through": kept,
+        "fused from all views": found.fused_z_m,
+    }
     for name, predicted in rows.items():
         print(f"| {name} | " + " | ".join(f"{error:.4f}" for error in mean_errors(predicted, truth, depth)) + " |")
     unknown = float((found.fused_z_m == 0).float().mean())
-    print(f"{len(depth)} views in {seconds:.1f} s, of which {seconds_for_bias:.1f} s for the bias")
-    print(f"no surface known at {unknown:.1%} of the pixels")
+    contradicted = (kept == 0) & (depth > 0)
+    wrong_by = (unbiased - truth).abs()[contradicted & (truth > 0)]
+    print(f"{len(depth)} views in {seconds:.1f} s; no surface known at {unknown:.1%} of the pixels")
+    print(
+        f"other views look through {float(contradicted.sum() / (depth > 0).sum()):.2%} of what was measured: "
+        f"{float((wrong_by > WRONG_M).float().mean()):.0%} of that is off by more than {WRONG_M} m"
+    )
 
 
 def mean_errors(predicted: Tensor, truth: Tensor, sensor: Tensor) -> list[float]:

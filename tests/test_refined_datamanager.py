@@ -28,7 +28,7 @@ from diffnerf_ns.refined_datamanager import RefinedDepthDataManager, RefinedDept
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.frame_files import refiner_frame
 from diffnerf_ns.refinement.hole_filter import HoleFilter
-from diffnerf_ns.refinement.interface import RefinerFrame
+from diffnerf_ns.refinement.interface import Provenance, RefinerFrame
 from diffnerf_ns.refinement.refined_capture import stage_frame
 from diffnerf_ns.refinement.stage import frame_keys
 
@@ -104,6 +104,23 @@ def test_rays_keep_measurements_and_take_holes_from_the_refiner(manage: Callable
     both = (sensor > 0) & (refined > 0)
     np.testing.assert_array_equal(depth[both], sensor[both])
     np.testing.assert_array_equal(depth[~both], refined[~both])
+
+
+def test_rays_do_not_keep_measurements_that_the_refiner_has_replaced(
+    manage: Callable, capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intact = RefinementCache.load_again
+
+    def with_a_replaced_row(*arguments: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        depth, sigma, provenance = (array.copy() for array in intact(*arguments))
+        depth[3], sigma[3], provenance[3] = 3.3, 0.2, Provenance.REPLACED
+        return depth, sigma, provenance
+
+    monkeypatch.setattr(RefinementCache, "load_again", with_a_replaced_row)
+    assert (read_depth_z_m(capture / "depth" / "view_00.png", 0.001)[3] > 0).any()
+    depth, sigma = manage().train_dataset.depth_and_sigma(0)
+    np.testing.assert_allclose(depth[3], 3.3, rtol=1e-6)
+    np.testing.assert_allclose(sigma[3], 0.2, rtol=1e-6)
 
 
 def test_measurements_that_rays_keep_are_in_line_with_the_refiner_as_a_whole(

@@ -19,7 +19,7 @@ from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner, fastest_dtype
 from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame
 from diffnerf_ns.refinement.fused_views import FusedViews
-from diffnerf_ns.refinement.interface import RefinedDepth, RefinerFrame, RefinerNotFoundError
+from diffnerf_ns.refinement.interface import Provenance, RefinedDepth, RefinerFrame, RefinerNotFoundError
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
@@ -59,6 +59,18 @@ def test_a_frame_s_result_is_the_same_alone_with_others_and_in_any_order(tiny_we
     assert_same(alone, together[2])
     (in_batches,) = list(refiner(tiny_weights, batch=3).refine(frames, range(4)))[2:3]
     np.testing.assert_allclose(in_batches.depth_z_m, alone.depth_z_m, atol=0.02)
+
+
+def test_what_other_views_look_through_is_replaced(tiny_weights: Path) -> None:
+    frames = [posed_frame(index) for index in range(4)]
+    depth = frames[1].read_depth_z_m().copy()
+    depth[12:15, 12:15] = 1.0
+    frames[1] = replace(frames[1], read_depth_z_m=lambda: depth)
+    (found,) = refiner(tiny_weights).refine(frames, [1])
+    flying = np.zeros_like(depth, dtype=bool)
+    flying[12:15, 12:15] = True
+    np.testing.assert_array_equal(found.provenance == Provenance.REPLACED, flying)
+    np.testing.assert_allclose(found.depth_z_m[flying], 2.0, atol=0.2)
 
 
 def test_names_do_not_matter_and_the_seed_does(tiny_weights: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
+from diffnerf_ns.refinement.view_votes import without_contradicted
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
 INTRINSICS = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
@@ -52,6 +53,33 @@ def test_a_hole_of_one_view_is_filled_by_the_others(engine: str) -> None:
     found = evidence(depth, engine)
     torch.testing.assert_close(found.fused_z_m[1, 15:30, 20:40], truth[1, 15:30, 20:40], atol=0.02, rtol=0)
     assert (found.support[1, 15:30, 20:40] == 3).all()
+
+
+def test_a_measurement_that_others_look_through_is_none_and_what_they_confirm_stays() -> None:
+    truth = plane_seen_by(4)
+    depth = truth.clone()
+    depth[1, 20:26, 30:36] = 1.5  # flies before the plane
+    depth[2, 30:34, 30:34] += 0.01  # the sensor's noise
+    kept = torch.stack(without_contradicted(depth, INTRINSICS.expand(4, 3, 3), poses(4)))
+    flying = torch.zeros_like(depth, dtype=torch.bool)
+    flying[1, 20:26, 30:36] = True
+    assert (kept[flying] == 0).all()
+    assert torch.equal(kept[~flying], depth[~flying])
+
+
+def test_what_another_view_confirms_stays_though_a_third_looks_through_it() -> None:
+    depth = plane_seen_by(1).repeat(3, 1, 1)
+    depth[:2, 20:28, 28:40] = 1.5
+    kept = torch.stack(without_contradicted(depth, INTRINSICS.expand(3, 3, 3), torch.eye(4).repeat(3, 1, 1)))
+    assert torch.equal(kept, depth)
+
+
+def test_measurements_that_no_other_view_sees_are_kept() -> None:
+    depth = plane_seen_by(2)
+    apart = poses(2)
+    apart[1, 0, 3] = 50.0
+    kept = without_contradicted(depth, INTRINSICS.expand(2, 3, 3), apart)
+    assert all(torch.equal(*pair) for pair in zip(kept, depth, strict=True))
 
 
 @pytest.mark.parametrize("engine", ["open3d", "torch"])
