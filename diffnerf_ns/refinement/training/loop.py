@@ -161,6 +161,8 @@ class RefinerTraining:
             if self.step % settings.checkpoint_every == 0 or due:
                 self._save(progress)
                 saved = time.monotonic()
+        if not self.interrupted and self.step < settings.max_steps and self.step % settings.validate_every:
+            self._validate(progress, clips)
 
     def _must_stop(self) -> bool:
         """Whether any process has a reason to stop: all of them stop at the same step."""

@@ -95,6 +95,21 @@ def test_a_training_ends_with_a_checkpoint_when_its_hours_are_over(tiny: TrainRe
     assert load_checkpoint(tiny.out / "checkpoint-0")["step"] == 0
 
 
+def test_weights_at_the_end_of_the_hours_are_validated_too(tiny: TrainRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RefinerTraining, "hours", property(lambda training: float(training.step)))
+    training = RefinerTraining(replace(tiny, max_hours=4.0, max_steps=50, validate_every=3))
+    validated = []
+    real = training.validate
+
+    def validate(clips):
+        validated.append(training.step)
+        return real(clips)
+
+    monkeypatch.setattr(training, "validate", validate)
+    training.run()
+    assert (training.step, validated) == (4, [3, 4])
+
+
 def test_hours_of_an_earlier_part_count(tiny: TrainRefiner) -> None:
     RefinerTraining(replace(tiny, max_steps=2)).run()
     state = load_checkpoint(tiny.out / "checkpoint-2")
