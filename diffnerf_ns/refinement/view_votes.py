@@ -14,6 +14,9 @@ from diffnerf_ns.refinement.tsdf import pixel_rays
 MOST_VOTERS = 16
 """Views that vote on each one, at most, chosen by overlap."""
 
+MOST_CONFIRMING = 1
+"""A measurement that more views than this confirm stays, however many look through it."""
+
 AGREEING_SIGMAS = 3.0
 """Sensor sigmas within which two measurements mean one surface."""
 
@@ -66,7 +69,7 @@ def count_votes(
 def without_contradicted(
     depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor
 ) -> list[Tensor]:
-    """Depth [height, width] of each view, 0 also where more views look through what it measured than agree with it.
+    """Depth [height, width] of each view, 0 also where hardly any view confirms what it measured and more look through.
 
     Depth that bleeds over edges and pixels that fly between two surfaces are found by that: they are where nothing is.
 
@@ -81,7 +84,8 @@ def without_contradicted(
         voters = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
         others = [(depth_z_m[voter], intrinsics[voter], camera_to_world[voter]) for voter in voters]
         support, violations = count_votes(depth, intrinsics[view], camera_to_world[view], others)
-        kept.append(torch.where(violations > support, 0.0, depth))
+        contradicted = (support <= MOST_CONFIRMING) & (violations > support)
+        kept.append(torch.where(contradicted, 0.0, depth))
     return kept
 
 
