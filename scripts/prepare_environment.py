@@ -29,8 +29,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = PROJECT / ".venv"
 ENVIRONMENT_PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "installed-from.txt"
-NEEDED_GIGABYTES = 9
-"""8.3 of the finished environment, and what of its wheels lies beside it while the last ones are installed."""
+NEEDED_GIGABYTES = 9.5
+"""8.6 of the finished environment, and what of its wheels lies beside it while the last ones are installed."""
 
 CACHE_GIGABYTES = 3
 """What pip keeps of its downloads besides, where there is room for it."""
