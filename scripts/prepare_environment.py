@@ -84,10 +84,10 @@ def install(lock: Path) -> None:
     options = ("--no-deps", "--only-binary", ":all:")
     large = [line for line in lock.read_text().splitlines() if line.startswith(LARGEST_PACKAGES)]
     if large:
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
-            part.write("\n".join(large))
-            part.flush()
-            pip("install", *options, "--requirement", part.name)
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / f"largest-of-{lock.name}"
+            part.write_text("\n".join(large))
+            pip("install", *options, "--requirement", str(part))
     pip("install", *options, "--requirement", str(lock))
 
 

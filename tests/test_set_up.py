@@ -27,6 +27,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
+ALL_OF_THE_ENVIRONMENT = ["environment", "largest-of-requirements.lock", "requirements.lock"]
+
+
 @pytest.fixture
 def run_demo() -> ModuleType:
     return script("run_demo")
@@ -96,9 +99,9 @@ def test_the_demos_room_is_one_that_make_room_takes(run_demo: ModuleType, tmp_pa
 def test_a_complete_environment_is_left_alone(prepare_environment: ModuleType, tmp_path: Path) -> None:
     locks = [tmp_path / "requirements.lock"]
     prepare_environment.prepare(locks)
-    assert prepare_environment.installed == ["environment", "requirements.lock", tmp_path.name]
+    assert prepare_environment.installed == [*ALL_OF_THE_ENVIRONMENT, tmp_path.name]
     prepare_environment.prepare(locks)
-    assert len(prepare_environment.installed) == 3
+    assert len(prepare_environment.installed) == len(ALL_OF_THE_ENVIRONMENT) + 1
 
 
 def test_every_python_of_the_environment_lets_waiting_threads_give_way(
@@ -139,7 +142,36 @@ def test_an_interrupted_installation_is_made_anew(
             prepare_environment.prepare([tmp_path / "requirements.lock"])
     prepare_environment.installed.clear()
     prepare_environment.prepare([tmp_path / "requirements.lock"])
-    assert prepare_environment.installed == ["environment", "requirements.lock", tmp_path.name]
+    assert prepare_environment.installed == [*ALL_OF_THE_ENVIRONMENT, tmp_path.name]
+
+
+def test_the_largest_packages_come_first_and_by_themselves(
+    prepare_environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[list[str]] = []
+    monkeypatch.setattr(
+        prepare_environment, "pip", lambda *words: asked_for.append(Path(words[-1]).read_text().split())
+    )
+    lock = tmp_path / "some.lock"
+    lock.write_text("numpy==1.26.4\nnvidia-cudnn-cu13==9.19.0.56\ntorch==2.11.0\ntorchvision==0.26.0\n")
+    prepare_environment.install(lock)
+    assert asked_for == [["nvidia-cudnn-cu13==9.19.0.56", "torch==2.11.0"], lock.read_text().split()]
+    lock.write_text("ruff==0.14.6\n")
+    prepare_environment.install(lock)
+    assert asked_for[2:] == [["ruff==0.14.6"]]
+
+
+@pytest.mark.parametrize(("free_gb", "kept"), [(10, False), (20, True)])
+def test_downloads_are_kept_where_there_is_room_for_them(
+    monkeypatch: pytest.MonkeyPatch, free_gb: float, kept: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    prepare_environment = script("prepare_environment")
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(prepare_environment, "run", lambda *words: commands.append(words))
+    monkeypatch.setattr(prepare_environment, "free_gigabytes", lambda: free_gb)
+    prepare_environment.pip("install", "numpy")
+    assert ("--no-cache-dir" not in commands[0]) == kept
 
 
 def test_a_missing_system_library_does_not_cost_another_installation(
