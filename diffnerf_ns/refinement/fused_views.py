@@ -13,7 +13,7 @@ from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.view_blocks import ViewBlock
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_of_view
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
-from diffnerf_ns.refinement.view_votes import without_contradicted
+from diffnerf_ns.refinement.view_votes import voters_of, without_contradicted
 
 VIEWS_FOR_SCALE = 16
 """Evenly spaced views that voxel and truncation are chosen from."""
@@ -38,6 +38,7 @@ class FusedViews:
         measured = [torch.from_numpy(frame.read_depth_z_m()).to(device) for frame in members]
         unbiased = without_bias(measured, self._intrinsics, self._poses)
         self._depth_z_m = without_contradicted(unbiased, self._intrinsics, self._poses)
+        self._voters = voters_of(self._depth_z_m, self._intrinsics, self._poses)
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
         self._fusion.add_all(self._depth_z_m, self._intrinsics, self._poses)
 
@@ -48,7 +49,7 @@ class FusedViews:
 
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""
-        maps = evidence_of_view(self._fusion, self._depth_z_m, self._intrinsics, self._poses, self._place[index])
+        maps = evidence_of_view(self._fusion, self._voters, self._intrinsics, self._poses, self._place[index])
         return ViewEvidence(*(one[None] for one in maps))
 
     def _scale(self) -> tuple[float, float]:

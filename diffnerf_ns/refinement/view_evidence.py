@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
-from diffnerf_ns.refinement.view_votes import MOST_VOTERS, count_votes, overlapping_views
+from diffnerf_ns.refinement.view_votes import MOST_VOTERS, Voter, count_votes, overlapping_views, voters_of
 
 Engine = Literal["auto", "open3d", "torch"]
 
@@ -55,27 +55,27 @@ def evidence_from_views(
             raise ValueError(f"{label} is {tuple(tensor.shape)}: {views} views need {(views, *shape)}")
     fusion = ViewFusion(*fusion_scale(depth, intrinsics, poses), chosen_engine(engine, depth.device), depth.device)
     fusion.add_all(depth, intrinsics, poses)
-    maps = [evidence_of_view(fusion, depth, intrinsics, poses, view) for view in range(views)]
+    voters = voters_of(depth, intrinsics, poses)
+    maps = [evidence_of_view(fusion, voters, intrinsics, poses, view) for view in range(views)]
     return ViewEvidence(*(torch.stack(of_views) for of_views in zip(*maps, strict=True)))
 
 
 def evidence_of_view(
-    fusion: ViewFusion, depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor, view: int
+    fusion: ViewFusion, voters: Sequence[Voter], intrinsics: Tensor, camera_to_world: Tensor, view: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One view's maps [height, width] in the order of `ViewEvidence`.
 
     Args:
         fusion: all views, fused.
-        depth_z_m: sensor z-depth [height, width] of each view, metres, 0 where missing; sizes may differ.
+        voters: all views; sizes may differ.
         intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
         view: which one is asked about.
     """
-    sizes = [(depth.shape[0], depth.shape[1]) for depth in depth_z_m]
+    sizes = [(voter.depth_z_m.shape[0], voter.depth_z_m.shape[1]) for voter in voters]
     fused = fusion.cast(intrinsics[view], camera_to_world[view], *sizes[view])
-    surface = torch.where(fused > 0, fused, depth_z_m[view])
-    voters = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
-    others = [(depth_z_m[voter], intrinsics[voter], camera_to_world[voter]) for voter in voters]
+    surface = torch.where(fused > 0, fused, voters[view].depth_z_m)
+    others = [voters[other] for other in overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)]
     return fused, *count_votes(surface, intrinsics[view], camera_to_world[view], others)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +39,27 @@ def tolerance_m(depth_z_m: Tensor) -> Tensor:
     return torch.maximum(AGREEING_SIGMAS * sensor_sigma_z_m(depth_z_m), AGREEING_SHARE * depth_z_m)
 
 
+class Voter(NamedTuple):
+    """A view that is asked about surfaces."""
+
+    depth_z_m: Tensor
+    """What it measured [height, width], metres, 0 where missing."""
+    nearest_z_m: Tensor
+    """Nearest measured depth among each pixel and its eight neighbours, metres; infinite where there is none."""
+    intrinsics: Tensor
+    """[3, 3], pixels; (0, 0) is the first pixel's corner."""
+    camera_to_world: Tensor
+    """[4, 4], metres, OpenGL axes."""
+
+
+def voters_of(depth_z_m: Sequence[Tensor] | Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> list[Voter]:
+    """The views as voters; arguments as in `without_contradicted`."""
+    views = zip(depth_z_m, intrinsics, camera_to_world, strict=True)
+    return [Voter(depth, _nearest_around(depth), matrix, pose) for depth, matrix, pose in views]
+
+
 def count_votes(
-    surface_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor, others: Sequence[tuple[Tensor, Tensor, Tensor]]
+    surface_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor, others: Sequence[Voter]
 ) -> tuple[Tensor, Tensor]:
     """How many other views agree with a surface, and how many look through it; each [height, width].
 
@@ -47,18 +67,18 @@ def count_votes(
         surface_z_m: the surface's z-depth [height, width] in this view, metres, 0 where there is none.
         intrinsics: [3, 3], pixels; (0, 0) is the first pixel's corner.
         camera_to_world: [4, 4], metres, OpenGL axes.
-        others: measured z-depth (metres, 0 where missing), intrinsics and pose of each other view.
+        others: the other views.
     """
     height, width = surface_z_m.shape
     known = surface_z_m.reshape(-1) > 0
     points = (pixel_rays(height, width, intrinsics) * surface_z_m[..., None]).reshape(-1, 3)
     support, violations = points.new_zeros(2, height * width)
-    for depth_z_m, other_intrinsics, other_pose in others:
+    for depth_z_m, nearest_z_m, other_intrinsics, other_pose in others:
         z, pixel = _project(points, camera_to_world, depth_z_m.shape, other_intrinsics, other_pose)
         inside = (pixel >= 0) & known
         pixel = pixel.clamp_min(0)
         measured = depth_z_m.reshape(-1)[pixel]
-        nearest = _nearest_around(depth_z_m).view(-1)[pixel]
+        nearest = nearest_z_m.reshape(-1)[pixel]
         seen = inside & (measured > 0)
         tolerance = tolerance_m(z)
         support += seen & ((measured - z).abs() <= tolerance)
@@ -79,10 +99,11 @@ def without_contradicted(
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
     """
     sizes = [(depth.shape[0], depth.shape[1]) for depth in depth_z_m]
+    voters = voters_of(depth_z_m, intrinsics, camera_to_world)
     kept = []
     for view, depth in enumerate(depth_z_m):
-        voters = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
-        others = [(depth_z_m[voter], intrinsics[voter], camera_to_world[voter]) for voter in voters]
+        overlapping = overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)
+        others = [voters[other] for other in overlapping]
         support, violations = count_votes(depth, intrinsics[view], camera_to_world[view], others)
         contradicted = (support <= MOST_CONFIRMING) & (violations > support)
         kept.append(torch.where(contradicted, 0.0, depth))
