@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffnerf_ns.refinement.tsdf import rays_through
 from diffnerf_ns.refinement.view_votes import overlapping_views
 
 KNOTS = (4, 5)
@@ -165,7 +166,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     own_knots = _knot_weights(centre, views.sizes[view])
     z = torch.exp(own_knots @ views.log_factors[view]) / patches.inverse_z[view, flat, 0]
     pose = views.poses[view]
-    ray = (_directions(centre, views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
+    ray = (rays_through(*centre.unbind(-1), views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
     normal = patches.normals[view, flat] @ pose[:3, :3].T
     points = ray + pose[:3, 3]
 
@@ -185,7 +186,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     )
     factor = torch.exp(torch.einsum("onk,ok->on", their_knots, views.log_factors[others]))
     their_z = factor / inverse.clamp(min=0.01)
-    their_ray = (_directions(pixel, matrices[:, None]) * their_z[..., None]) @ turned.mT
+    their_ray = (rays_through(*pixel.unbind(-1), matrices[:, None]) * their_z[..., None]) @ turned.mT
     their_normal = patches.normals[other, slot] @ turned.mT
     difference = ((points - eyes[:, None] - their_ray) * their_normal).sum(-1)
 
@@ -243,13 +244,6 @@ def _stacked(patches: list[_Patches]) -> _Patches:
     return _Patches(
         *(torch.cat([getattr(one, name) for one in patches]) for name in ("centre_px", "inverse_z", "flat", "normals"))
     )
-
-
-def _directions(pixel: Tensor, intrinsics: Tensor) -> Tensor:
-    """Directions [..., 3] through pixels [..., 2] in OpenGL camera axes, of length 1 along the optical axis."""
-    x = (pixel[..., 0] - intrinsics[..., 0, 2]) / intrinsics[..., 0, 0]
-    y = (intrinsics[..., 1, 2] - pixel[..., 1]) / intrinsics[..., 1, 1]
-    return torch.stack([x, y, -torch.ones_like(x)], dim=-1)
 
 
 def _pixels(local: Tensor, intrinsics: Tensor) -> Tensor:

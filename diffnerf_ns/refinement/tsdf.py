@@ -83,7 +83,7 @@ class BlockTsdf:
         if not len(rows):
             return self.coordinates[:0]
         z = depth_z_m[rows, columns]
-        rays = _rays(columns + 0.5, rows + 0.5, intrinsics) @ camera_to_world[:3, :3].T
+        rays = rays_through(columns + 0.5, rows + 0.5, intrinsics) @ camera_to_world[:3, :3].T
         length = rays.norm(dim=1)
         count = 1 + int(2 * self.truncation_m / (0.7 * self.block_m) + 1)
         offsets = torch.linspace(-1, 1, count, device=self.device) * self.truncation_m
@@ -143,10 +143,16 @@ class BlockTsdf:
         self._weight[slots] = total
 
 
-def _rays(columns: Tensor, rows: Tensor, intrinsics: Tensor) -> Tensor:
-    """Directions [n, 3] through pixel coordinates in the camera's OpenGL axes, of length 1 along the optical axis."""
-    x = (columns - intrinsics[0, 2]) / intrinsics[0, 0]
-    y = (intrinsics[1, 2] - rows) / intrinsics[1, 1]
+def rays_through(columns: Tensor, rows: Tensor, intrinsics: Tensor) -> Tensor:
+    """Directions [..., 3] through pixel coordinates in the camera's OpenGL axes, of length 1 along the optical axis.
+
+    Args:
+        columns: [...], pixels; (0, 0) is the first pixel's corner.
+        rows: likewise.
+        intrinsics: [3, 3], or [..., 3, 3] for cameras that go with the pixels.
+    """
+    x = (columns - intrinsics[..., 0, 2]) / intrinsics[..., 0, 0]
+    y = (intrinsics[..., 1, 2] - rows) / intrinsics[..., 1, 1]
     return torch.stack([x, y, -torch.ones_like(x)], -1)
 
 
@@ -154,7 +160,7 @@ def pixel_rays(height: int, width: int, intrinsics: Tensor) -> Tensor:
     """Directions [height, width, 3] through pixel centres in OpenGL camera axes, of length 1 along the optical axis."""
     columns = torch.arange(width, device=intrinsics.device) + 0.5
     rows = torch.arange(height, device=intrinsics.device) + 0.5
-    return _rays(columns.expand(height, width), rows[:, None].expand(height, width), intrinsics)
+    return rays_through(columns.expand(height, width), rows[:, None].expand(height, width), intrinsics)
 
 
 def in_view(blocks: Tensor, block_m: float, size: torch.Size, intrinsics: Tensor, camera_to_world: Tensor) -> Tensor:

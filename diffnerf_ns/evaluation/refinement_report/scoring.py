@@ -121,7 +121,7 @@ def score_uncertainty(refined: RefinedDepth, truth_z_m: FloatMap) -> dict[str, d
     judged = (refined.depth_z_m > 0) & (truth_z_m > 0)
     error, sigma = (torch.from_numpy(array) for array in (refined.depth_z_m - truth_z_m, refined.sigma_z_m))
     classes = {"all": judged}
-    for kind in (kind for kind in Provenance if kind is not Provenance.MISSING):
+    for kind in Provenance:
         classes[kind.name.lower()] = judged & (refined.provenance == kind)
     scores = {}
     for name, pixels in classes.items():

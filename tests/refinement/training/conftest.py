@@ -47,4 +47,10 @@ def quick_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     def evidence(depth_z_m: torch.Tensor, *_: object) -> ViewEvidence:
         return ViewEvidence(depth_z_m.clone(), torch.ones_like(depth_z_m), torch.ones_like(depth_z_m))
 
-    monkeypatch.setattr("diffnerf_ns.refinement.training.sensed_clips.evidence_from_views", evidence)
+    def as_measured(depth_z_m: torch.Tensor, *_: object) -> list[torch.Tensor]:
+        return list(depth_z_m)
+
+    sensed_clips = "diffnerf_ns.refinement.training.sensed_clips"
+    monkeypatch.setattr(f"{sensed_clips}.evidence_from_views", evidence)
+    for step in ("without_bias", "without_contradicted"):
+        monkeypatch.setattr(f"{sensed_clips}.{step}", as_measured)

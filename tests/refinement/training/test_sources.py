@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from diffnerf_ns.captures.room_capture import MakeRoom, write_room_capture
+from diffnerf_ns.refinement.training import sensed_clips
 from diffnerf_ns.refinement.training.capture_views import CaptureSource
 from diffnerf_ns.refinement.training.data_settings import SensorMixture, TrainingData
 from diffnerf_ns.refinement.training.nyu_frames import NyuSource, training_numbers
@@ -101,10 +102,28 @@ def test_a_capture_gives_its_sensor_depth_or_its_reference_with_noise(capture: P
     source = CaptureSource(capture, "renoised", exact, 3, 0, "cpu")
     assert len(source.frames) == 4, "held-out frames stay out"
     clean = source.views(0)
-    torch.testing.assert_close(clean.sensor_z_m, clean.truth_z_m, rtol=1e-3, atol=0, msg="views find next to no bias")
+    assert torch.equal(clean.sensor_z_m, clean.truth_z_m)
     assert torch.equal(clean.truth_z_m, own.truth_z_m)
     noisy = CaptureSource(capture, "renoised", SensorMixture(none=0), 3, 0, "cpu").views(0)
     assert (noisy.sensor_z_m != noisy.truth_z_m).any()
+
+
+def test_views_that_are_fused_lose_bias_and_contradictions_first(
+    capture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(depth_z_m: torch.Tensor, *_: object) -> list[torch.Tensor]:
+        return [2.0 * depth for depth in depth_z_m]
+
+    def without_left_half(depth_z_m: list[torch.Tensor], *_: object) -> list[torch.Tensor]:
+        return [torch.cat([torch.zeros_like(depth[:, :24]), depth[:, 24:]], dim=1) for depth in depth_z_m]
+
+    monkeypatch.setattr(sensed_clips, "without_bias", doubled)
+    monkeypatch.setattr(sensed_clips, "without_contradicted", without_left_half)
+    source = CaptureSource(capture, "renoised", SensorMixture(kinect=0, lidar=0, tof=0, stereo=0, none=1), 3, 0, "cpu")
+    views = source.views(0)
+    assert (views.sensor_z_m[:, :, :24] == 0).all()
+    assert torch.equal(views.sensor_z_m[:, :, 24:], 2.0 * views.truth_z_m[:, :, 24:])
+    assert torch.equal(views.fused_z_m, views.sensor_z_m)
 
 
 def test_the_sources_are_those_that_the_settings_name(tiny_data: TrainingData, nyu_file: Path, capture: Path) -> None:
