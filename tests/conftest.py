@@ -148,3 +148,19 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     DepthRefinementPipeline(unet, default_scheduler()).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def manage(capture: Path, cache_dir: Path) -> Callable:
+    """Builds the data manager of the tiny capture."""
+    from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
+    from diffnerf_ns.refinement.refiner_config import RefinerConfig
+
+    def build(mode: str = "val", model: str = "hole-filter", **settings):
+        config = RefinedDepthDataManagerConfig(
+            **{"data": capture, "train_num_rays_per_batch": 64, "eval_num_rays_per_batch": 32, **settings},
+            refiner=RefinerConfig(model, cache_dir=cache_dir),
+        )
+        return config.setup(device="cpu", test_mode=mode)
+
+    return build

@@ -166,7 +166,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     own_knots = _knot_weights(centre, views.sizes[view])
     z = torch.exp(own_knots @ views.log_factors[view]) / patches.inverse_z[view, flat, 0]
     pose = views.poses[view]
-    ray = (rays_through(*centre.unbind(-1), views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
+    ray = (rays_through(centre[:, 0], centre[:, 1], views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
     normal = patches.normals[view, flat] @ pose[:3, :3].T
     points = ray + pose[:3, 3]
 
@@ -186,7 +186,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     )
     factor = torch.exp(torch.einsum("onk,ok->on", their_knots, views.log_factors[others]))
     their_z = factor / inverse.clamp(min=0.01)
-    their_ray = (rays_through(*pixel.unbind(-1), matrices[:, None]) * their_z[..., None]) @ turned.mT
+    their_ray = (rays_through(pixel[..., 0], pixel[..., 1], matrices[:, None]) * their_z[..., None]) @ turned.mT
     their_normal = patches.normals[other, slot] @ turned.mT
     difference = ((points - eyes[:, None] - their_ray) * their_normal).sum(-1)
 
