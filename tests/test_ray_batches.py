@@ -1,4 +1,4 @@
-"""What a batch of training rays holds: depth, sigma and normals of its own pixels; masks kept out, patches if wanted."""
+"""What a batch of training rays holds: depth, sigma, normals of its own pixels; masks kept out, patches if wanted."""
 
 from __future__ import annotations
 
