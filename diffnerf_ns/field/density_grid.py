@@ -48,8 +48,8 @@ class DensityGrid(nn.Module):
     def cell_index(self, positions: Tensor) -> Tensor:
         """Flat cell index of positions [..., 3] in scene units; positions outside fall into the nearest cell."""
         scaled = (positions - self.aabb[0]) * (self.resolution / (self.aabb[1] - self.aabb[0]))
-        cell = scaled.long().clamp_(0, self.resolution - 1)
-        return (cell[..., 0] * self.resolution + cell[..., 1]) * self.resolution + cell[..., 2]
+        cell = scaled.int().clamp_(0, self.resolution - 1)
+        return ((cell[..., 0] * self.resolution + cell[..., 1]) * self.resolution + cell[..., 2]).long()
 
     @torch.no_grad()
     def propose(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, steps: int, count: int) -> Tensor:

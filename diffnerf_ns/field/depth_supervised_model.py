@@ -160,8 +160,8 @@ class DepthSupervisedModel(Model):
         index = shown.view(-1).nonzero()[:, 0]
         ray = index // weights.shape[1]
         encoded = of.encode_directions(directions.detach())
-        color = of.color(geometry[index], encoded[ray])
-        weight = weights.view(-1)[index]
+        color = of.color(geometry.index_select(0, index), encoded.index_select(0, ray))
+        weight = weights.view(-1).index_select(0, index)
         last = index % weights.shape[1] == weights.shape[1] - 1
         rgb = torch.zeros(len(weights), 3, device=weights.device).index_add(0, ray, weight[:, None] * color)
         remaining = 1.0 - weights.sum(dim=-1, keepdim=True)

@@ -25,62 +25,52 @@ _ONE = np.uint32(1)
 def _locate(position, scale):
     """Cell index and fraction in [0, 1) of one coordinate."""
     location = np.float64(position) * np.float64(scale) + 0.5
-    cell = np.uint32(location)
-    return cell, np.float32(location - np.float64(cell))
+    cell = np.int64(location)
+    return np.uint32(cell), np.float32(location - np.float64(cell))
 
 
 @njit(inline="always")
-def _entries(x, y, z, resolution, size, hashed, offset):
-    """Table entries of a cell's eight corners; x varies fastest."""
+def _entries(x, y, z, resolution, size, hashed, first):
+    """Table entries of a cell's eight corners, x varies fastest; unsigned, or every look-up would test for a sign."""
     if hashed:
         mask = size - _ONE
         y0, y1 = y * _PRIME_Y, (y + _ONE) * _PRIME_Y
         z0, z1 = z * _PRIME_Z, (z + _ONE) * _PRIME_Z
         x1 = x + _ONE
         return (
-            offset + np.int64((x ^ y0 ^ z0) & mask),
-            offset + np.int64((x1 ^ y0 ^ z0) & mask),
-            offset + np.int64((x ^ y1 ^ z0) & mask),
-            offset + np.int64((x1 ^ y1 ^ z0) & mask),
-            offset + np.int64((x ^ y0 ^ z1) & mask),
-            offset + np.int64((x1 ^ y0 ^ z1) & mask),
-            offset + np.int64((x ^ y1 ^ z1) & mask),
-            offset + np.int64((x1 ^ y1 ^ z1) & mask),
+            first + np.uint64((x ^ y0 ^ z0) & mask),
+            first + np.uint64((x1 ^ y0 ^ z0) & mask),
+            first + np.uint64((x ^ y1 ^ z0) & mask),
+            first + np.uint64((x1 ^ y1 ^ z0) & mask),
+            first + np.uint64((x ^ y0 ^ z1) & mask),
+            first + np.uint64((x1 ^ y0 ^ z1) & mask),
+            first + np.uint64((x ^ y1 ^ z1) & mask),
+            first + np.uint64((x1 ^ y1 ^ z1) & mask),
         )
-    base = np.int64(x) + np.int64(resolution) * (np.int64(y) + np.int64(resolution) * np.int64(z))
-    stride_y = np.int64(resolution)
-    stride_z = stride_y * stride_y
-    limit = np.int64(size)
-    corner = (
-        base,
-        base + 1,
-        base + stride_y,
-        base + stride_y + 1,
-        base + stride_z,
-        base + stride_z + 1,
-        base + stride_z + stride_y,
-        base + stride_z + stride_y + 1,
-    )
-    if corner[7] >= limit:
+    one, along_y, limit = np.uint64(1), np.uint64(resolution), np.uint64(size)
+    along_z = along_y * along_y
+    corner = np.uint64(x) + along_y * np.uint64(y) + along_z * np.uint64(z)
+    if corner + one + along_y + along_z >= limit:
         return (
-            offset + corner[0] % limit,
-            offset + corner[1] % limit,
-            offset + corner[2] % limit,
-            offset + corner[3] % limit,
-            offset + corner[4] % limit,
-            offset + corner[5] % limit,
-            offset + corner[6] % limit,
-            offset + corner[7] % limit,
+            first + corner % limit,
+            first + (corner + one) % limit,
+            first + (corner + along_y) % limit,
+            first + (corner + along_y + one) % limit,
+            first + (corner + along_z) % limit,
+            first + (corner + along_z + one) % limit,
+            first + (corner + along_z + along_y) % limit,
+            first + (corner + along_z + along_y + one) % limit,
         )
+    corner += first
     return (
-        offset + corner[0],
-        offset + corner[1],
-        offset + corner[2],
-        offset + corner[3],
-        offset + corner[4],
-        offset + corner[5],
-        offset + corner[6],
-        offset + corner[7],
+        corner,
+        corner + one,
+        corner + along_y,
+        corner + along_y + one,
+        corner + along_z,
+        corner + along_z + one,
+        corner + along_z + along_y,
+        corner + along_z + along_y + one,
     )
 
 
@@ -101,7 +91,7 @@ def _forward(positions, table, scales, resolutions, offsets, sizes, hashed, out)
         stop = min(num_points, start + _BLOCK)
         for level in range(scales.shape[0]):
             scale, resolution, size = scales[level], resolutions[level], sizes[level]
-            is_hashed, offset = hashed[level], offsets[level]
+            is_hashed, offset = hashed[level], np.uint64(offsets[level])
             for point in range(start, stop):
                 x, fx = _locate(positions[point, 0], scale)
                 y, fy = _locate(positions[point, 1], scale)
@@ -126,7 +116,7 @@ def _forward(positions, table, scales, resolutions, offsets, sizes, hashed, out)
 def _backward_table(positions, grad_out, scales, resolutions, offsets, sizes, hashed, grad_table):
     for level in prange(scales.shape[0]):
         scale, resolution, size = scales[level], resolutions[level], sizes[level]
-        is_hashed, offset = hashed[level], offsets[level]
+        is_hashed, offset = hashed[level], np.uint64(offsets[level])
         for point in range(positions.shape[0]):
             grad_0, grad_1 = grad_out[point, 2 * level], grad_out[point, 2 * level + 1]
             if grad_0 == 0.0 and grad_1 == 0.0:
@@ -153,7 +143,7 @@ def _backward_positions(positions, table, grad_out, scales, resolutions, offsets
             x, fx = _locate(positions[point, 0], scale)
             y, fy = _locate(positions[point, 1], scale)
             z, fz = _locate(positions[point, 2], scale)
-            e = _entries(x, y, z, resolutions[level], sizes[level], hashed[level], offsets[level])
+            e = _entries(x, y, z, resolutions[level], sizes[level], hashed[level], np.uint64(offsets[level]))
             v000 = table[e[0], 0] * grad_0 + table[e[0], 1] * grad_1
             v100 = table[e[1], 0] * grad_0 + table[e[1], 1] * grad_1
             v010 = table[e[2], 0] * grad_0 + table[e[2], 1] * grad_1
