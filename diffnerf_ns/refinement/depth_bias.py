@@ -2,34 +2,29 @@
 
 Depth cameras are off by a per cent or so that changes slowly over the picture (Teichman, Miller and Thrun,
 "Unsupervised Intrinsic Calibration of Depth Sensors via SLAM", 2013). Fusing views averages that; here it is solved
-for: small planes of each view are compared with those that other views have there, and the factors by which depths have
-to be multiplied, bilinear over a coarse grid of each picture, are the most likely ones given all differences. Poses may
-give way a little, so that their errors are not taken for the sensor's; what they are found to be is not used further.
+for: small planes of each view are compared with those that other views have there, and with the wall or floor that
+they are part of; the factors by which depths have to be multiplied, bilinear over a coarse grid of each picture, are
+the most likely ones given all differences. What they have in common from view to view is the sensor rather than chance
+where it is large. Poses may give way a little, so that their errors are not taken for the sensor's; what they are found
+to be is not used further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffnerf_ns.refinement.depth_patches import PATCHES, Patches, patches_of_views, pixel_centres
+from diffnerf_ns.refinement.large_planes import bend, large_planes
 from diffnerf_ns.refinement.tsdf import rays_through
 from diffnerf_ns.refinement.view_votes import overlapping_views
 
 KNOTS = (4, 5)
 """Rows and columns of the grid of factors over a picture."""
-
-PATCHES = (30, 40)
-"""Rows and columns of the patches that a picture's depth is taken as planes in."""
-
-LEAST_MEASURED = 0.7
-"""Share of a patch's pixels that have depth."""
-
-LARGEST_ROUGHNESS = 0.015
-"""Deviation from its plane up to which a patch is flat, as a share of the depth."""
 
 LEAST_COSINE = 0.2
 """Between a patch's normal and the direction to the camera; less is too slanted to be compared."""
@@ -45,6 +40,16 @@ MOST_COMPARED = 12
 
 BIAS_SIGMA = 0.0075
 """Standard deviation of the logarithm of a factor."""
+
+PATTERN_SIGMA = 0.01
+"""Standard deviation of what it has in common with that of other views at its place in the picture, if that counts."""
+
+LEAST_PATTERN = 0.0036
+"""Standard deviation, over the picture, of what is in common: less may be chance. A factor that all depth has in common
+does not count: drifting poses look the same."""
+
+FEWEST_VIEWS_FOR_PATTERN = 8
+"""Views that have anything in common, at least."""
 
 SHIFT_SIGMA_M = 0.003
 """Standard deviation of a camera's position along each axis, metres."""
@@ -68,27 +73,16 @@ LARGEST_BIAS = 0.04
 """No depth is changed by more than this, as the logarithm of the factor."""
 
 POSE_UNKNOWNS = 6
-
-
-@dataclass(frozen=True)
-class _Patches:
-    """Planes of V views, P in each; pixels have their (0, 0) at the first one's corner."""
-
-    centre_px: Tensor
-    """Column and row [V, P, 2]."""
-    inverse_z: Tensor
-    """1 / z at the centre and its slope per column and per row, 1/metres [V, P, 3]."""
-    flat: Tensor
-    """Which of them are planes [V, P]."""
-    normals: Tensor
-    """Unit normals in the camera's OpenGL axes [V, P, 3]."""
+KNOT_COUNT = KNOTS[0] * KNOTS[1]
 
 
 @dataclass(frozen=True)
 class _Views:
     """What is compared, and what was found so far."""
 
-    patches: _Patches
+    patches: Patches
+    planes: list[list[Tensor]]
+    """Patches of each view's large planes."""
     sizes: list[tuple[int, int]]
     """Height and width, pixels."""
     intrinsics: Tensor
@@ -121,28 +115,57 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
         torch.tensor(overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_COMPARED), dtype=torch.long)
         for view in range(len(sizes))
     ]
-    knots = KNOTS[0] * KNOTS[1]
-    found = camera_to_world.new_zeros(len(sizes), knots + POSE_UNKNOWNS, dtype=torch.float64)
-    patches = _stacked([_patches_of(depth, matrix) for depth, matrix in zip(depth_z_m, intrinsics, strict=True)])
-    for _ in range(ROUNDS):
-        poses = _moved(camera_to_world, found[:, knots:])
-        views = _Views(patches, sizes, intrinsics, poses, found[:, :knots].float())
-        found = found + _improvement(views, compared, found)
-    factors = torch.exp(found[:, :knots].float().clamp(-LARGEST_BIAS, LARGEST_BIAS))
+    found = camera_to_world.new_zeros(len(sizes), KNOT_COUNT + POSE_UNKNOWNS, dtype=torch.float64)
+    patches = patches_of_views(depth_z_m, intrinsics)
+    planes = large_planes(patches)
+    in_common = False
+    for number in range(ROUNDS):
+        poses = _moved(camera_to_world, found[:, KNOT_COUNT:])
+        evidence = _evidence(_Views(patches, planes, sizes, intrinsics, poses, found[:, :KNOT_COUNT].float()), compared)
+        if number == 0 and len(sizes) >= FEWEST_VIEWS_FOR_PATTERN:
+            pattern = _step(found, *evidence, in_common=True)[:, :KNOT_COUNT].mean(dim=0)
+            in_common = float(pattern.std(correction=0)) > LEAST_PATTERN
+        found = found + _step(found, *evidence, in_common)
+    factors = torch.exp(found[:, :KNOT_COUNT].float().clamp(-LARGEST_BIAS, LARGEST_BIAS))
     return factors.reshape(-1, *KNOTS)
 
 
-def _improvement(views: _Views, compared: list[Tensor], found: Tensor) -> Tensor:
-    """The step [V, unknowns] to the most likely unknowns, if differences were linear in them."""
+def _step(found: Tensor, precision: Tensor, slope: Tensor, in_common: bool) -> Tensor:
+    """The step [V, unknowns] to the most likely unknowns, if differences were linear in them.
+
+    Args:
+        found: where they are.
+        precision: of the evidence [V * unknowns, V * unknowns].
+        slope: of half its squares' sum there [V, unknowns].
+        in_common: whether the logarithms of factors have a pattern over the picture in common.
+    """
     count, unknowns = found.shape
-    sigma = found.new_tensor([BIAS_SIGMA] * (unknowns - POSE_UNKNOWNS) + [SHIFT_SIGMA_M] * 3 + [TURN_SIGMA] * 3)
-    precision = torch.diag(sigma.square().reciprocal().repeat(count))
+    sigma = found.new_tensor([BIAS_SIGMA] * KNOT_COUNT + [SHIFT_SIGMA_M] * 3 + [TURN_SIGMA] * 3)
+    prior = torch.diag(sigma.square().reciprocal().repeat(count))
+    if in_common:
+        shared = PATTERN_SIGMA**2 / (BIAS_SIGMA**2 + count * PATTERN_SIGMA**2) / BIAS_SIGMA**2
+        knots = prior.view(count, unknowns, count, unknowns)[:, :KNOT_COUNT, :, :KNOT_COUNT]
+        knots -= shared * torch.eye(KNOT_COUNT).to(prior)[:, None]
+    away = prior @ found.reshape(-1)
+    return torch.linalg.solve(prior + precision, -(away + slope.reshape(-1))).view(count, unknowns)
+
+
+def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Precision [V * unknowns, V * unknowns] of what differences between and within views say, and the slope
+    [V, unknowns] of half their squares' sum."""
+    count, unknowns = len(views.sizes), KNOT_COUNT + POSE_UNKNOWNS
+    precision = torch.zeros(count * unknowns, count * unknowns, dtype=torch.float64, device=views.poses.device)
     blocks = precision.view(count, unknowns, count, unknowns).movedim(2, 1)
-    slope = found / sigma.square()
+    slope = precision.new_zeros(count, unknowns)
     for view, others in enumerate(compared):
         if len(others) == 0:
             continue
         difference, weight, own, their = _differences(views, view, others)
+        if not weight.any():
+            continue
+        for plane_precision, plane_slope in _bends(views, view):
+            blocks[view, view, :KNOT_COUNT, :KNOT_COUNT] += plane_precision
+            slope[view, :KNOT_COUNT] += plane_slope
         weighted_own, weighted_their = own * weight[..., None], their * weight[..., None]
         blocks[view, view] += torch.einsum("onu,onw->uw", weighted_own, own)
         blocks[others, others] += weighted_their.mT @ their
@@ -151,8 +174,18 @@ def _improvement(views: _Views, compared: list[Tensor], found: Tensor) -> Tensor
         blocks[others, view] += cross.mT
         slope[view] += torch.einsum("onu,on->u", weighted_own, difference)
         slope[others] += torch.einsum("onu,on->ou", weighted_their, difference)
-    step = torch.linalg.solve(precision, -slope.reshape(-1))
-    return step.view(count, unknowns)
+    return precision, slope
+
+
+def _bends(views: _Views, view: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """What each large plane of a view says of its factors; see `large_planes.bend`."""
+    for members in views.planes[view]:
+        centre = views.patches.centre_px[view, members]
+        knots = _knot_weights(centre, views.sizes[view]).double()
+        inverse_z = views.patches.inverse_z[view, members, 0].double()
+        taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
+        precision, slope = bend(taken, centre.double(), knots)
+        yield precision / PATCHES_PER_OPINION, slope / PATCHES_PER_OPINION
 
 
 def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -210,42 +243,6 @@ def _changes(ray: Tensor, normal: Tensor, knots: Tensor) -> Tensor:
     return torch.cat([(ray * normal).sum(-1, keepdim=True) * knots, normal, torch.linalg.cross(ray, normal)], dim=-1)
 
 
-def _patches_of(depth_z_m: Tensor, intrinsics: Tensor) -> _Patches:
-    """The planes of one view, V = 1: least squares of 1 / z, which is linear over the picture of a plane."""
-    height, width = depth_z_m.shape
-    rows, columns = torch.nonzero(depth_z_m > 0, as_tuple=True)
-    inverse = depth_z_m[rows, columns].double().reciprocal()
-    place = rows * PATCHES[0] // height * PATCHES[1] + columns * PATCHES[1] // width
-    side = depth_z_m.new_tensor([width / PATCHES[1], height / PATCHES[0]])
-    centre = _pixel_centres(*PATCHES, side.device) * side
-    offset = (torch.stack([columns, rows], dim=-1) + 0.5 - centre[place]).double()
-    basis = torch.cat([torch.ones_like(offset[:, :1]), offset], dim=-1)
-
-    def summed(values: Tensor) -> Tensor:
-        return values.new_zeros(len(centre), *values.shape[1:]).index_add_(0, place, values)
-
-    matrix = summed(basis[:, :, None] * basis[:, None]) + 1e-9 * torch.eye(3, dtype=basis.dtype, device=basis.device)
-    plane = torch.linalg.solve(matrix, summed(basis * inverse[:, None]))
-    roughness = ((basis * plane[place]).sum(-1) / inverse - 1.0).square()
-    count = matrix[:, 0, 0]
-    measured = count / side.prod()
-    rough = (summed(roughness[:, None])[:, 0] / count.clamp(min=1)).sqrt()
-    flat = (measured > LEAST_MEASURED) & (count > 3) & (rough < LARGEST_ROUGHNESS) & (plane[:, 0] > 0.01)
-    plane = plane.float()
-    focal, principal = intrinsics.diagonal()[:2], intrinsics[:2, 2]
-    # 1 = z (c + a u + b v) with u = cx + fx x / z and v = cy - fy y / z
-    along_z = plane[:, 0] + ((principal - centre) * plane[:, 1:]).sum(-1)
-    slopes = plane[:, 1:] * focal * plane.new_tensor([1.0, -1.0])
-    normals = F.normalize(torch.cat([slopes, -along_z[:, None]], dim=-1), dim=-1)
-    return _Patches(centre[None], plane[None], flat[None], normals[None])
-
-
-def _stacked(patches: list[_Patches]) -> _Patches:
-    return _Patches(
-        *(torch.cat([getattr(one, name) for one in patches]) for name in ("centre_px", "inverse_z", "flat", "normals"))
-    )
-
-
 def _pixels(local: Tensor, intrinsics: Tensor) -> Tensor:
     """Where points [cameras, n, 3] in their cameras' axes are seen: column and row [cameras, n, 2]."""
     ahead = (-local[..., 2]).clamp(min=0.1)
@@ -267,14 +264,8 @@ def _knot_weights(pixel: Tensor, size: tuple[int, int]) -> Tensor:
 def _over_picture(factors: Tensor, size: torch.Size) -> Tensor:
     """Factors at the knots as factors at the pixels [height, width]."""
     height, width = size
-    pixel = _pixel_centres(height, width, factors.device)
+    pixel = pixel_centres(height, width, factors.device)
     return (_knot_weights(pixel, (height, width)) @ factors.reshape(-1)).view(height, width)
-
-
-def _pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
-    """Column and row [height * width, 2] of pixels' centres."""
-    rows, columns = torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1).reshape(-1, 2)
 
 
 def _moved(camera_to_world: Tensor, moves: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""Large planes of one view: found where patches continue one another, and straightened by factors on depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffnerf_ns.refinement.depth_patches import PATCHES, Patches, patches_of_views, pixel_centres
+from diffnerf_ns.refinement.large_planes import bend, large_planes
+
+HEIGHT, WIDTH = 120, 160
+MATRIX = torch.tensor([[133.0, 0.0, 80.0], [0.0, 133.0, 60.0], [0.0, 0.0, 1.0]])
+
+
+def wall(distance_m: float, slope: float = 0.0) -> Tensor:
+    """z-depth of a wall [HEIGHT, WIDTH] that turns away to the right by its slope per picture width."""
+    column = pixel_centres(HEIGHT, WIDTH, torch.device("cpu"))[:, 0].view(HEIGHT, WIDTH) / WIDTH
+    return distance_m / (1.0 - slope * column)
+
+
+def patches(depth_z_m: Tensor) -> Patches:
+    return patches_of_views([depth_z_m], MATRIX[None])
+
+
+def quadratic_knots(found: Patches, members: Tensor) -> Tensor:
+    """One factor that counts for nothing in the middle of the picture and for all at its left and right."""
+    across = found.centre_px[0, members, 0].double() / WIDTH
+    return (2.0 * across - 1.0).square()[:, None]
+
+
+def factor_of_least_bend(depth_z_m: Tensor) -> float:
+    """The logarithm of the factor, which grows quadratically from the middle, that makes the only plane straight."""
+    found = patches(depth_z_m)
+    ((members,),) = large_planes(found)
+    centre, inverse = found.centre_px[0, members].double(), found.inverse_z[0, members, 0].double()
+    precision, slope = bend(inverse, centre, quadratic_knots(found, members))
+    return float(-slope[0] / precision[0, 0])
+
+
+def test_a_slanted_wall_is_one_plane_without_bend() -> None:
+    found = patches(wall(2.0, 0.4))
+    ((members,),) = large_planes(found)
+    assert len(members) == PATCHES[0] * PATCHES[1]
+    assert abs(factor_of_least_bend(wall(2.0, 0.4))) < 1e-5
+
+
+def test_a_bent_wall_is_straightened_by_the_factor_that_bent_it() -> None:
+    column = pixel_centres(HEIGHT, WIDTH, torch.device("cpu"))[:, 0].view(HEIGHT, WIDTH) / WIDTH
+    bias = 0.01 * (2.0 * column - 1.0).square()
+    assert abs(factor_of_least_bend(wall(2.0, 0.3) * torch.exp(bias)) + 0.01) < 5e-4
+
+
+def test_what_stands_before_a_wall_is_not_part_of_it() -> None:
+    depth = wall(3.0)
+    depth[32:88, 40:108] = 2.0
+    found = patches(depth)
+    behind, before = sorted(large_planes(found)[0], key=len, reverse=True)
+    assert (len(behind), len(before)) == (962, 238)
+    assert torch.allclose(1.0 / found.inverse_z[0, before, 0], torch.tensor(2.0))
+
+
+def test_small_planes_and_missing_depth_say_nothing() -> None:
+    depth = torch.zeros(HEIGHT, WIDTH)
+    assert large_planes(patches(depth)) == [[]]
+    depth[:20, :20] = 2.0  # 25 patches
+    assert large_planes(patches(depth)) == [[]]
+
+
+def test_a_picture_on_the_wall_bends_it_by_little() -> None:
+    depth = wall(2.0)
+    depth[40:80, 10:40] -= 0.018  # within a step of its neighbours, at one side
+    assert abs(factor_of_least_bend(depth)) < 1e-3
