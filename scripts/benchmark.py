@@ -32,6 +32,7 @@ QUICK_HELD_OUT_VIEWS = 1
 RAYS_TO_TIME, QUICK_RAYS_TO_TIME = (1024, 4096), (1024,)
 PEER_EVALUATION_RATIO, FIRST_PEER_EVALUATION = 4.0, 200
 """Peers render so slowly that evaluating them twice as often would take longer than training them."""
+OWN_EVALUATION_RATIO, FIRST_OWN_EVALUATION = 2**0.25, 16
 
 
 def main() -> None:
@@ -86,7 +87,9 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
     rays_to_time = QUICK_RAYS_TO_TIME if options.quick else RAYS_TO_TIME
     if options.rays_to_time is not None:
         rays_to_time = tuple(options.rays_to_time)
-    steps_before_first_evaluation = (10**9 if options.quick else FIRST_PEER_EVALUATION) if method.is_peer else 16
+    first_evaluation = FIRST_OWN_EVALUATION
+    if method.is_peer:
+        first_evaluation = 10**9 if options.quick else FIRST_PEER_EVALUATION
     return Job(
         method=name,
         base=method.base,
@@ -98,8 +101,8 @@ def job_for(name: str, options: argparse.Namespace, capture: Path) -> Job:
         iterations=iterations,
         rays_per_batch=PEER_RAYS if method.is_peer else None,
         seed=options.seed,
-        evaluation_ratio=PEER_EVALUATION_RATIO if method.is_peer else 2**0.5,
-        first_evaluation=steps_before_first_evaluation,
+        evaluation_ratio=PEER_EVALUATION_RATIO if method.is_peer else OWN_EVALUATION_RATIO,
+        first_evaluation=first_evaluation,
         held_out_views=options.held_out_views or (QUICK_HELD_OUT_VIEWS if options.quick else None),
         rays_to_time=rays_to_time,
         seconds_to_time=2.0 if options.quick else 15.0,
