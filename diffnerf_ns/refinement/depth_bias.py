@@ -45,8 +45,7 @@ PATTERN_SIGMA = 0.01
 """Standard deviation of what it has in common with that of other views at its place in the picture, if that counts."""
 
 LEAST_PATTERN = 0.0036
-"""Standard deviation, over the picture, of what is in common: less may be chance. A factor that all depth has in common
-does not count: drifting poses look the same."""
+"""Standard deviation, over the picture, of what is in common: less may be chance."""
 
 FEWEST_VIEWS_FOR_PATTERN = 8
 """Views that have anything in common, at least."""
@@ -137,7 +136,8 @@ def _step(found: Tensor, precision: Tensor, slope: Tensor, in_common: bool) -> T
         found: where they are.
         precision: of the evidence [V * unknowns, V * unknowns].
         slope: of half its squares' sum there [V, unknowns].
-        in_common: whether the logarithms of factors have a pattern over the picture in common.
+        in_common: whether the logarithms of factors have a pattern over the picture in common. Its mean is 0: a factor
+            that all depth has in common cannot be told from drifting poses.
     """
     count, unknowns = found.shape
     sigma = found.new_tensor([BIAS_SIGMA] * KNOT_COUNT + [SHIFT_SIGMA_M] * 3 + [TURN_SIGMA] * 3)
@@ -145,7 +145,7 @@ def _step(found: Tensor, precision: Tensor, slope: Tensor, in_common: bool) -> T
     if in_common:
         shared = PATTERN_SIGMA**2 / (BIAS_SIGMA**2 + count * PATTERN_SIGMA**2) / BIAS_SIGMA**2
         knots = prior.view(count, unknowns, count, unknowns)[:, :KNOT_COUNT, :, :KNOT_COUNT]
-        knots -= shared * torch.eye(KNOT_COUNT).to(prior)[:, None]
+        knots -= shared * (torch.eye(KNOT_COUNT).to(prior) - 1.0 / KNOT_COUNT)[:, None]
     away = prior @ found.reshape(-1)
     return torch.linalg.solve(prior + precision, -(away + slope.reshape(-1))).view(count, unknowns)
 

@@ -50,8 +50,9 @@ def test_a_pattern_that_all_views_have_in_common_is_found_too(room: Room) -> Non
     rows, columns = torch.linspace(-1, 1, truth.shape[1]), torch.linspace(-1, 1, truth.shape[2])
     pattern = 0.04 * (rows[:, None] ** 2 + columns**2 - 2.0 / 3.0) / 2.0
     biased = truth * torch.exp(pattern)
-    assert off_by(torch.stack(without_bias(biased, intrinsics, poses)), truth) < 0.5 * off_by(biased, truth)
-    common = depth_factors(list(biased), intrinsics, poses).log().mean(dim=0)
+    factors = depth_factors(list(biased), intrinsics, poses)
+    common = factors.log().mean(dim=0)
+    assert abs(float(common.mean())) < 1e-3  # how large the room is, is for the poses to say
     knots = 0.02 * (torch.linspace(-1, 1, KNOTS[0])[:, None] ** 2 + torch.linspace(-1, 1, KNOTS[1]) ** 2)
     assert float(common.std()) > 0.85 * float(knots.std())
     assert float(torch.corrcoef(torch.stack([-knots.flatten(), common.flatten()]))[0, 1]) > 0.97
