@@ -79,7 +79,7 @@ class ProposalModel(DiffnerfModel):
         if self.training:
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         near, far = self.near_far(ray_bundle)
-        depth_ray, sigma_ray = self.known_depth(ray_bundle)
+        known = self.known_depth(ray_bundle)
         at_rest = RayBundle(
             ray_bundle.origins.detach(), ray_bundle.directions.detach(), ray_bundle.pixel_area, nears=near, fars=far
         )
@@ -90,7 +90,7 @@ class ProposalModel(DiffnerfModel):
         outputs: dict[str, Any] = self.ray_outputs(ray_bundle, rgb, weights, edges)
         if self.training:
             outputs |= {"weights": weights, "edges": edges, "near": near, "far": far}
-            outputs |= {"known_depth_ray": depth_ray, "known_sigma_ray": sigma_ray}
+            outputs["known_depth"] = known
             outputs["levels"] = [*proposed_weights, weights[..., None]], [*proposed, samples]
         return outputs
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from diffnerf_ns.checked_trainer import CheckedTrainer, CheckedTrainerConfig
+from diffnerf_ns.field.depth_supervised_model import KnownDepth
 from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
 from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
@@ -156,10 +157,13 @@ def test_the_number_of_rays_does_not_scale_the_losses(settings):
     image = torch.rand(64, 3)
     values = {"rgb": torch.rand(64, 3), "accumulation": weights.sum(-1, keepdim=True), "weights": weights}
     values |= {"edges": lengths, "near": near, "far": far}
-    values |= {"known_depth_ray": torch.rand(64, 1) + 0.1, "known_sigma_ray": torch.full((64, 1), 0.01)}
+    known_ray = torch.rand(64, 1) + 0.1
+    known = KnownDepth(known_ray, torch.full((64, 1), 0.01), known_ray)
 
     def losses(rows: slice) -> dict[str, torch.Tensor]:
-        return model.get_loss_dict({key: value[rows] for key, value in values.items()}, {"image": image[rows]})
+        outputs = {key: value[rows] for key, value in values.items()}
+        outputs["known_depth"] = KnownDepth(*(value[rows] for value in known))
+        return model.get_loss_dict(outputs, {"image": image[rows]})
 
     whole, first, second = losses(slice(None)), losses(slice(0, 32)), losses(slice(32, 64))
     for name in ("rgb_loss", "distortion_loss", "depth_loss", "free_space_loss"):

@@ -86,10 +86,8 @@ class ClassicModel(DepthSupervisedModel):
         rgb = self.composite_color(self.field, weights, geometry, ray_bundle.directions)
         outputs: dict[str, Any] = self.ray_outputs(ray_bundle, rgb, weights, edges)
         if self.training:
-            depth_ray, sigma_ray = self.known_depth(ray_bundle)
-            outputs.update(
-                weights=weights, edges=edges, near=near, far=far, known_depth_ray=depth_ray, known_sigma_ray=sigma_ray
-            )
+            known = self.known_depth(ray_bundle)
+            outputs.update(weights=weights, edges=edges, near=near, far=far, known_depth=known)
             outputs.update(coarse_weights=coarse_weights, coarse_edges=coarse_edges)
             coarse_rgb = self.composite_color(self.coarse_field, coarse_weights, coarse_geometry, ray_bundle.directions)
             outputs["coarse_rgb"] = self.exposure(coarse_rgb, ray_bundle.camera_indices)

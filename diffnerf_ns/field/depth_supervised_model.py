@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -25,6 +25,16 @@ from diffnerf_ns.field.image_metrics import ImageMetrics
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
 from diffnerf_ns.field.scene_box_field import SceneBoxField
 from diffnerf_ns.field.volume_rendering import box_near_far, expected_ray_length, median_ray_length, midpoints
+
+
+class KnownDepth(NamedTuple):
+    """Where rays [N, 1] are known to end, in scene units along the ray; 0 where that is not known."""
+
+    depth_ray: Tensor
+    sigma_ray: Tensor
+    """Its standard deviation."""
+    guide_ray: Tensor
+    """The same depth where samples are placed by it, else 0."""
 
 
 @dataclass
@@ -53,7 +63,7 @@ class DepthSupervisedModelConfig(ModelConfig):
     free_space_sigmas: float = 3.0
     """Width of the band before a known depth that does not count as free, in its standard deviations."""
     doubtful_depth: DoubtfulDepthConfig = field(default_factory=DoubtfulDepthConfig)
-    """Depth that counts at the beginning of a training alone."""
+    """Depth that counts like any other at the beginning of a training alone."""
     distortion_loss_mult: float = 0.002
     """Weight of the penalty on matter spread along a ray."""
     smoothness_loss_mult: float = 0.0
@@ -136,15 +146,16 @@ class DepthSupervisedModel(Model):
             self.config.near_plane * self.scene_units_per_metre,
         )
 
-    def known_depth(self, ray_bundle: RayBundle) -> tuple[Tensor | None, Tensor | None]:
-        """Depth and sigma [N, 1] along the rays, from the z-depth that the data manager put beside them; 0 for none."""
+    def known_depth(self, ray_bundle: RayBundle) -> KnownDepth | None:
+        """What the data manager put beside the rays of a training; None where it put nothing."""
         metadata = ray_bundle.metadata or {}
         if not self.training or "depth_z" not in metadata:
-            return None, None
-        norm = metadata["directions_norm"]
-        sigma_z = metadata["depth_sigma"]
-        depth_z = self.doubtful_depth.without(metadata["depth_z"], sigma_z)
-        return self.depth_calibration(depth_z, ray_bundle.camera_indices) * norm, sigma_z * norm
+            return None
+        norm, depth_z, sigma_z = metadata["directions_norm"], metadata["depth_z"], metadata["depth_sigma"]
+        doubtful = self.doubtful_depth.is_over(depth_z, sigma_z)
+        widened = torch.where(doubtful, self.config.doubtful_depth.widening * sigma_z, sigma_z)
+        depth_ray = self.depth_calibration(depth_z, ray_bundle.camera_indices) * norm
+        return KnownDepth(depth_ray, widened * norm, torch.where(doubtful, 0.0, depth_ray))
 
     def composite_color(self, of: SceneBoxField, weights: Tensor, geometry: Tensor, directions: Tensor) -> Tensor:
         """Colour [N, 3] of rays. Only samples that are seen are coloured; the last one is the background's colour.
@@ -212,15 +223,16 @@ class DepthSupervisedModel(Model):
         Args:
             weights: [N, S] termination probability of each interval.
             edges: [N, S + 1] bounds of the intervals.
-            outputs: holds near, far, known_depth_ray and known_sigma_ray of the rays.
+            outputs: holds near, far and known_depth of the rays.
         """
         config = self.config
         losses = {
             "distortion_loss": config.distortion_loss_mult
             * depth_losses.distortion_loss(weights, edges, outputs["near"], outputs["far"])
         }
-        depth_ray, sigma_ray = outputs["known_depth_ray"], outputs["known_sigma_ray"]
-        if depth_ray is not None:
+        known = outputs["known_depth"]
+        if known is not None:
+            depth_ray, sigma_ray = known.depth_ray, known.sigma_ray
             losses["depth_loss"] = config.depth_loss_mult * self._depth_loss(weights, edges, depth_ray, sigma_ray)
             losses["free_space_loss"] = config.free_space_loss_mult * depth_losses.free_space_loss(
                 weights, midpoints(edges), depth_ray, sigma_ray, config.free_space_sigmas

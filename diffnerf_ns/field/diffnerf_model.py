@@ -160,15 +160,15 @@ class DiffnerfModel(DepthSupervisedModel):
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self.near_far(ray_bundle)
-        depth_ray, sigma_ray = self.known_depth(ray_bundle)
+        known = self.known_depth(ray_bundle)
         if self.training:
             edges = training_edges(
                 origins.detach(),
                 directions.detach(),
                 near,
                 far,
-                depth_ray,
-                sigma_ray,
+                None if known is None else known.guide_ray,
+                None if known is None else known.sigma_ray,
                 self.density_grid,
                 self.shares,
             )
@@ -177,9 +177,7 @@ class DiffnerfModel(DepthSupervisedModel):
         weights, rgb = self._render(origins, directions, edges)
         outputs: dict[str, Any] = self.ray_outputs(ray_bundle, rgb, weights, edges)
         if self.training:
-            outputs.update(
-                weights=weights, edges=edges, near=near, far=far, known_depth_ray=depth_ray, known_sigma_ray=sigma_ray
-            )
+            outputs.update(weights=weights, edges=edges, near=near, far=far, known_depth=known)
         return outputs
 
     def _evaluation_edges(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:

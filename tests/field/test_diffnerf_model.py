@@ -218,16 +218,34 @@ def test_exposure_and_depth_calibration_are_learnt_and_evaluation_does_without_t
         torch.testing.assert_close(model(rays)["rgb"], evaluated)
 
 
-def test_rays_lose_their_doubtful_depth_in_the_course_of_a_training():
-    model = _model(doubtful_depth=DoubtfulDepthConfig(until=0.5)).train()
+def test_doubtful_depth_is_held_to_loosely_after_its_share_of_a_training():
+    model = _model(doubtful_depth=DoubtfulDepthConfig(until=0.5, widening=3.0)).train()
     rays, _ = _rays(8)
     rays.metadata["depth_sigma"][:4], rays.metadata["depth_sigma"][4:] = 0.1, 0.005
     trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=10))
-    known = []
+    before, after = [], []
+    for step, known in ((4, before), (5, after)):
+        _start_training(model, object(), step, trainer)
+        known.extend(model(rays)["known_depth"])
+    assert before[0].equal(after[0])
+    assert before[2].equal(before[0])
+    assert (after[2][:, 0] > 0).tolist() == [False] * 4 + [True] * 4
+    torch.testing.assert_close(after[1] / before[1], torch.tensor([[3.0]] * 4 + [[1.0]] * 4))
+
+
+def test_samples_are_not_placed_by_doubtful_depth_that_has_had_its_time():
+    model = _model(doubtful_depth=DoubtfulDepthConfig(until=0.5), samples_anywhere=0, samples_from_grid=0).train()
+    rays, _ = _rays(8)
+    depth_ray = rays.metadata["depth_z"] * rays.metadata["directions_norm"]
+    rays.metadata["depth_sigma"][:] = 0.02
+    trainer = SimpleNamespace(config=SimpleNamespace(max_num_iterations=10))
+    near_depth = []
     for step in (4, 5):
         _start_training(model, object(), step, trainer)
-        known.append((model(rays)["known_depth_ray"][:, 0] > 0).tolist())
-    assert known == [[True] * 8, [False] * 4 + [True] * 4]
+        edges = model(rays)["edges"]
+        near_depth.append(((edges - depth_ray).abs() < 0.1).float().sum(dim=-1).mean())
+    assert near_depth[0] >= model.config.samples_in_band
+    assert near_depth[1] < 0.5 * model.config.samples_in_band
 
 
 class _LooksAtTheWall:

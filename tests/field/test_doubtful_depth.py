@@ -1,4 +1,4 @@
-"""Doubtful depth counts at the beginning of a training alone."""
+"""Doubtful depth counts like any other at the beginning of a training alone."""
 
 from __future__ import annotations
 
@@ -30,27 +30,31 @@ def test_doubtful_is_what_is_known_worse_than_a_sensor_measures(scene_units_per_
     depth, sigma = depth_m * scene_units_per_metre, sigma_m * scene_units_per_metre
     doubtful = _at(step=5, least_sigma=2.0, until=0.5)
     doubtful.scene_units_per_metre = scene_units_per_metre
-    kept = doubtful.without(depth, sigma)
-    assert kept[:, :2].equal(depth[:, :2])
-    assert not kept[:, 2].any()
+    over = doubtful.is_over(depth, sigma)
+    assert not over[:, :2].any()
+    assert over[:, 2].all()
 
 
-def test_missing_depth_stays_missing():
-    assert _at(step=5, until=0.5).without(DEPTH, SIGMA)[3] == 0
+def test_missing_depth_is_not_doubtful():
+    assert not _at(step=5, until=0.5).is_over(DEPTH, SIGMA)[3]
 
 
 @pytest.mark.parametrize(
     ("step", "until", "counts"), [(0, 0.5, True), (4, 0.5, True), (5, 0.5, False), (0, 0.0, False), (9, 1.0, True)]
 )
 def test_it_counts_until_its_share_of_the_training_is_over(step, until, counts):
-    kept = _at(step, until=until).without(DEPTH, SIGMA)
-    assert kept.equal(DEPTH) == counts
+    assert _at(step, until=until).is_over(DEPTH, SIGMA).any() != counts
 
 
 def test_a_training_without_an_end_keeps_it():
-    assert _at(step=10_000, steps=None, until=0.1).without(DEPTH, SIGMA).equal(DEPTH)
+    assert not _at(step=10_000, steps=None, until=0.1).is_over(DEPTH, SIGMA).any()
 
 
 def test_before_the_first_step_it_counts_if_it_ever_does():
-    assert DoubtfulDepthConfig(until=0.1).setup().without(DEPTH, SIGMA).equal(DEPTH)
-    assert not DoubtfulDepthConfig(until=0.0).setup().without(DEPTH, SIGMA).equal(DEPTH)
+    assert not DoubtfulDepthConfig(until=0.1).setup().is_over(DEPTH, SIGMA).any()
+    assert DoubtfulDepthConfig(until=0.0).setup().is_over(DEPTH, SIGMA).any()
+
+
+def test_a_factor_that_would_narrow_it_is_refused():
+    with pytest.raises(ValueError, match=r"doubtful-depth\.widening is 0\.5: give 1 or more"):
+        DoubtfulDepthConfig(widening=0.5).setup()
