@@ -43,6 +43,7 @@ VARIANTS: dict[str, list[str]] = {
     "all corrections": ["diffnerf", f"{DATA}largest-correction-sigmas", "inf"],
     "sensor's bias kept": ["diffnerf", f"{DATA}bias-from-refined", "False"],
     "doubtful depth throughout": ["diffnerf", f"{MODEL}doubtful-depth.until", "1"],
+    "doubtful depth let go": ["diffnerf", f"{MODEL}doubtful-depth.widening", "1e6"],
     "poses three times as fast": ["diffnerf", "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no depth, poses three times as fast": [*NO_DEPTH, "--optimizers.camera-opt.optimizer.lr", "0.003"],
     "no pose refinement": ["diffnerf", *NO_POSES],
