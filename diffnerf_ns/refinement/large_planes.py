@@ -56,7 +56,8 @@ def large_planes(patches: Patches) -> list[list[Tensor]]:
 
 def bend(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor) -> tuple[Tensor, Tensor]:
     """What a plane's bends say of the logarithms of the factors on depth: their precision [K, K], and the slope [K] of
-    half the squares' sum where they are. The plane itself is whatever suits the patches best.
+    half the squares' sum where they are. The plane itself is whatever suits the patches best; where it suits fewer than
+    a large plane has, it says nothing.
 
     Args:
         inverse_z: 1 / z of the plane's patches [P], 1/metres, depth taken with its factors.
@@ -65,14 +66,17 @@ def bend(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor) -> tuple[Te
     """
     place = centre_px / centre_px.amax()
     basis = torch.cat([torch.ones_like(place[:, :1]), place], dim=-1)
-    trust, plane = torch.ones_like(inverse_z), inverse_z
+    trust, plane, off = torch.ones_like(inverse_z), inverse_z, torch.zeros_like(inverse_z)
     for _ in range(FITS):
         relative = basis / inverse_z[:, None]
         weighted = relative * trust[:, None]
         plane = basis @ torch.linalg.solve(_regular(relative.T @ weighted), weighted.sum(dim=0))
         off = inverse_z / plane - 1.0
-        trust = (off.abs() < LARGEST_BEND) / (1.0 + (off / TYPICAL_BEND).square())
-    off, moved = inverse_z / plane - 1.0, basis / plane[:, None]
+        near = off.abs() < LARGEST_BEND
+        if near.sum() < FEWEST_PATCHES:
+            return knot_weights.T @ torch.zeros_like(knot_weights), torch.zeros_like(knot_weights[0])
+        trust = torch.where(near, 1.0 / (1.0 + (off / TYPICAL_BEND).square()), 0.0)
+    off, moved = torch.where(trust > 0, off, 0.0), torch.where(trust[:, None] > 0, basis / plane[:, None], 0.0)
     trust = trust / BEND_SIGMA**2
     weighted = moved * trust[:, None]
     taken_up = torch.linalg.solve(_regular(moved.T @ weighted), weighted.T)

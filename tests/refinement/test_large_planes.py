@@ -70,3 +70,25 @@ def test_a_picture_on_the_wall_bends_it_by_little() -> None:
     depth = wall(2.0)
     depth[40:80, 10:40] -= 0.018  # within a step of its neighbours, at one side
     assert abs(factor_of_least_bend(depth)) < 1e-3
+
+
+def test_a_column_is_not_taken_for_a_bent_wall() -> None:
+    across = pixel_centres(HEIGHT, WIDTH, torch.device("cpu"))[:, 0].view(HEIGHT, WIDTH) / WIDTH - 0.5
+    depth = 2.0 - torch.sqrt(0.36 - across.square())  # a fifth nearer in the middle than at the sides
+    found = patches(depth)
+    ((members,),) = large_planes(found)
+    centre, inverse = found.centre_px[0, members].double(), found.inverse_z[0, members, 0].double()
+    precision, slope = bend(inverse, centre, quadratic_knots(found, members))
+    wall_precision, _ = bend(torch.full_like(inverse, 0.5), centre, quadratic_knots(found, members))
+    assert float(precision) < 0.2 * float(wall_precision)
+    assert torch.isfinite(slope).all()
+
+
+def test_a_surface_that_is_near_no_plane_says_nothing() -> None:
+    found = patches(wall(2.0))
+    ((members,),) = large_planes(found)
+    centre = found.centre_px[0, members].double()
+    jagged = torch.where(torch.arange(len(members)) % 2 == 0, 0.4, 0.6).double()
+    precision, slope = bend(jagged, centre, quadratic_knots(found, members))
+    assert not precision.any()
+    assert not slope.any()
