@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +15,7 @@ import torch
 
 from diffnerf_ns.cpu_features import cpu_has_native_bfloat16
 from diffnerf_ns.refinement.interface import Provenance, RefinedDepth, RefinerFrame
+from diffnerf_ns.refinement.one_thread_each import OneThreadEach
 from diffnerf_ns.refinement.refiner_config import RefinerSettings
 from diffnerf_ns.refinement.view_blocks import ViewBlock, view_blocks
 from diffnerf_ns.refinement.weights_folder import content_of, weights_folder
@@ -25,7 +28,10 @@ VERSION = 6
 """Raised whenever the results change, so that caches know."""
 
 FRAMES_AT_ONCE_ON_GPU = 8
-"""Frames that a GPU refines at once. On a CPU one after the other is as fast, and exactly reproducible."""
+"""Frames that a GPU takes through the network at once. A CPU takes one, which is exactly reproducible."""
+
+MOST_GROUPS_AT_ONCE_ON_CPU = 4
+"""Groups of frames that a CPU refines side by side, at most: each needs memory for itself."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class DiffusionRefiner:
         self.folder = weights_folder(config.model)
         self.device = _device(config.device)
         self._pipeline: DepthRefinementPipeline | None = None
+        self._of_thread = threading.local()
         self._frames: Sequence[RefinerFrame] | None = None
         self._blocks: dict[int, ViewBlock] = {}
         self._fused: FusedViews | None = None
@@ -82,16 +89,28 @@ class DiffusionRefiner:
         return [other for other in self._block_of(frames, index).members if other != index]
 
     def refine(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[RefinedDepth]:
+        groups = self._groups(frames, indices)
+        if self.device.type != "cpu":
+            for group in groups:
+                inputs = self._inputs(frames, group)
+                yield from _results(inputs, self._run(self._loaded(), inputs))
+            return
+        self._loaded()
+        with OneThreadEach(min(torch.get_num_threads(), MOST_GROUPS_AT_ONCE_ON_CPU)) as threads:
+            yield from threads.map(self._refined_in_thread, (self._inputs(frames, group) for group in groups))
+
+    def _groups(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[list[int]]:
+        """Indices of frames of one size that go through the network together."""
         at_once = self.config.batch or (FRAMES_AT_ONCE_ON_GPU if self.device.type == "cuda" else 1)
         waiting: list[int] = []
         for index in indices:
             size = frames[index].height, frames[index].width
             if waiting and (len(waiting) == at_once or size != (frames[waiting[0]].height, frames[waiting[0]].width)):
-                yield from self._refine_together(frames, waiting)
+                yield waiting
                 waiting = []
             waiting.append(index)
         if waiting:
-            yield from self._refine_together(frames, waiting)
+            yield waiting
 
     def denoising_steps(self, frames: Sequence[RefinerFrame], index: int) -> list[npt.NDArray[np.float32]]:
         """Depth [height, width], metres, on its way: one member's noise, what each step arrives at, the result last."""
@@ -103,7 +122,7 @@ class DiffusionRefiner:
             shown.append(tensors["depth_z_m"][0].cpu().numpy())
             return {}
 
-        result = self._run([self._input(frames, index)], keep, ("noisy_depth_z_m", "depth_z_m"))
+        result = self._run(self._loaded(), [self._input(frames, index)], keep, ("noisy_depth_z_m", "depth_z_m"))
         return [*shown[:-1], result.depth_z_m[0]]
 
     def disagreement_z_m(self, frames: Sequence[RefinerFrame], index: int) -> npt.NDArray[np.float32]:
@@ -114,20 +133,29 @@ class DiffusionRefiner:
         sensor_z_m, fused_z_m = torch.from_numpy(given.depth_z_m)[None], given.evidence.get("fused_z_m")
         return local_disagreement(sensor_z_m, None if fused_z_m is None else fused_z_m.cpu())[0].numpy()
 
-    def _refine_together(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[RefinedDepth]:
-        inputs = [self._input(frames, index) for index in indices]
-        refined = self._run(inputs)
-        for given, depth_z_m, sigma_z_m, provenance in zip(
-            inputs, refined.depth_z_m, refined.sigma_z_m, refined.provenance, strict=True
-        ):
-            provenance[given.contradicted] = int(Provenance.REPLACED)
-            yield RefinedDepth(depth_z_m, sigma_z_m, provenance)
+    def _inputs(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> list[_Input]:
+        return [self._input(frames, index) for index in indices]
 
-    def _run(self, inputs: Sequence[_Input], callback: Any = None, tensors: Sequence[str] = ()) -> Any:
+    def _refined_in_thread(self, inputs: Sequence[_Input]) -> Iterator[RefinedDepth]:
+        """Refines with this thread's own pipeline: schedulers remember where they are."""
+        if not hasattr(self._of_thread, "pipeline"):
+            shared = self._loaded()
+            own = type(shared)(**{**shared.components, "scheduler": copy.deepcopy(shared.scheduler)})
+            own.set_progress_bar_config(disable=True)
+            self._of_thread.pipeline = own
+        return _results(inputs, self._run(self._of_thread.pipeline, inputs))
+
+    def _run(
+        self,
+        pipeline: DepthRefinementPipeline,
+        inputs: Sequence[_Input],
+        callback: Any = None,
+        tensors: Sequence[str] = (),
+    ) -> Any:
         evidence: dict[str, Any] = {
             name: torch.cat([one.evidence[name] for one in inputs]) for name in inputs[0].evidence
         }
-        return self._loaded()(
+        return pipeline(
             [one.image for one in inputs],
             [one.depth_z_m for one in inputs],
             **evidence,
@@ -180,6 +208,14 @@ class DiffusionRefiner:
             self._pipeline = pipeline.to(self.device)
         assert self._pipeline is not None
         return self._pipeline
+
+
+def _results(inputs: Sequence[_Input], refined: Any) -> Iterator[RefinedDepth]:
+    for given, depth_z_m, sigma_z_m, provenance in zip(
+        inputs, refined.depth_z_m, refined.sigma_z_m, refined.provenance, strict=True
+    ):
+        provenance[given.contradicted] = int(Provenance.REPLACED)
+        yield RefinedDepth(depth_z_m, sigma_z_m, provenance)
 
 
 def _device(name: str) -> torch.device:
