@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.training.data_settings import RoomClips, TrainingData
 from diffnerf_ns.refinement.training.settings import Network, TrainRefiner
 from scripts import ablate_refiner
@@ -98,14 +99,13 @@ def test_a_variant_lacks_one_thing(variant: str, changed: dict[str, object]) -> 
 def test_what_a_use_withholds_does_not_reach_the_pipeline(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refiner = AblatedRefiner(tiny_weights, "cpu")
     given: list[tuple] = []
-    pipeline = refiner._loaded()
+    call = DepthRefinementPipeline.__call__
 
-    class Spy:
-        def __call__(self, images: list, depths: list, **options: object) -> object:
-            given.append((images[0], options))
-            return pipeline(images, depths, **options)
+    def spy(pipeline: DepthRefinementPipeline, images: list, depths: list, **options: object) -> object:
+        given.append((images[0], options))
+        return call(pipeline, images, depths, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(AblatedRefiner, "_loaded", lambda _: Spy())
+    monkeypatch.setattr(DepthRefinementPipeline, "__call__", spy)
     sets = room_sets(1, 3, 48, 1)["rooms, held-out sensor"]
     for name in ("without colour", "without other views", "4 steps", "8 samples"):
         assert score_refiner(refiner, SAMPLINGS[name], sets)["seconds"] > 0

@@ -70,6 +70,7 @@ class DiffusionRefiner:
         self.config = config
         self.folder = weights_folder(config.model)
         self.device = _device(config.device)
+        self.groups_at_once = MOST_GROUPS_AT_ONCE_ON_CPU
         self._pipeline: DepthRefinementPipeline | None = None
         self._of_thread = threading.local()
         self._frames: Sequence[RefinerFrame] | None = None
@@ -96,7 +97,7 @@ class DiffusionRefiner:
                 yield from _results(inputs, self._run(self._loaded(), inputs))
             return
         self._loaded()
-        with OneThreadEach(min(torch.get_num_threads(), MOST_GROUPS_AT_ONCE_ON_CPU)) as threads:
+        with OneThreadEach(min(torch.get_num_threads(), self.groups_at_once)) as threads:
             yield from threads.map(self._refined_in_thread, (self._inputs(frames, group) for group in groups))
 
     def _groups(self, frames: Sequence[RefinerFrame], indices: Sequence[int]) -> Iterator[list[int]]:
@@ -139,9 +140,8 @@ class DiffusionRefiner:
     def _refined_in_thread(self, inputs: Sequence[_Input]) -> Iterator[RefinedDepth]:
         """Refines with this thread's own pipeline: schedulers remember where they are."""
         if not hasattr(self._of_thread, "pipeline"):
-            shared = self._loaded()
-            own = type(shared)(**{**shared.components, "scheduler": copy.deepcopy(shared.scheduler)})
-            own.set_progress_bar_config(disable=True)
+            own = copy.copy(self._loaded())
+            own.scheduler = copy.deepcopy(own.scheduler)
             self._of_thread.pipeline = own
         return _results(inputs, self._run(self._of_thread.pipeline, inputs))
 

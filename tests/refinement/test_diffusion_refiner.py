@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from rich.console import Console
 
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
@@ -23,6 +24,7 @@ from diffnerf_ns.refinement.interface import Provenance, RefinedDepth, RefinerFr
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
+from diffnerf_ns.refinement.uncertainty import Calibration, SigmaModel
 from diffnerf_ns.refinement.view_blocks import LARGEST_BLOCK, LARGEST_CORE, view_blocks
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
 
@@ -59,6 +61,20 @@ def test_a_frame_s_result_is_the_same_alone_with_others_and_in_any_order(tiny_we
     assert_same(alone, together[2])
     (in_batches,) = list(refiner(tiny_weights, batch=3).refine(frames, range(4)))[2:3]
     np.testing.assert_allclose(in_batches.depth_z_m, alone.depth_z_m, atol=0.02)
+
+
+def test_frames_side_by_side_have_what_the_loaded_pipeline_gives(tiny_weights: Path) -> None:
+    frames = [posed_frame(index) for index in range(4)]
+    shared = refiner(tiny_weights, steps=3)
+    pipeline = shared._loaded()
+    pipeline.set_calibration(Calibration(*(SigmaModel(temperature=2.0, relative=0.05) for _ in range(4))))
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler = pipeline.scheduler
+    one_by_one = [shared._run(pipeline, [shared._input(frames, index)]) for index in range(4)]
+    for expected, found in zip(one_by_one, shared.refine(frames, range(4)), strict=True):
+        np.testing.assert_array_equal(found.depth_z_m, expected.depth_z_m[0])
+        np.testing.assert_array_equal(found.sigma_z_m, expected.sigma_z_m[0])
+    assert pipeline.scheduler is scheduler
 
 
 def test_what_other_views_look_through_is_replaced(tiny_weights: Path) -> None:
