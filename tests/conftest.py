@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -164,3 +165,22 @@ def manage(capture: Path, cache_dir: Path) -> Callable:
         return config.setup(device="cpu", test_mode=mode)
 
     return build
+
+
+@pytest.fixture
+def mask_left(capture: Path, edit_transforms: Callable) -> Callable[[int], None]:
+    """Masks the left columns of every image of the tiny capture."""
+
+    def mask_columns(columns: int) -> None:
+        (capture / "masks").mkdir()
+        mask = np.full((12, 16), 255, np.uint8)
+        mask[:, :columns] = 0
+
+        def add_masks(meta: dict) -> None:
+            for frame in meta["frames"]:
+                frame["mask_path"] = frame["file_path"].replace("images", "masks")
+                cv2.imwrite(str(capture / frame["mask_path"]), mask)
+
+        edit_transforms(capture, add_masks)
+
+    return mask_columns

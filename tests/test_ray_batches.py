@@ -55,19 +55,8 @@ def test_images_of_different_sizes_keep_their_depth_and_sigma(
         assert_sigma_close(batch["depth_sigma"][index], item["depth_sigma"][row[index], column[index]])
 
 
-def test_masked_pixels_are_never_sampled_and_sizes_follow_the_scale(
-    manage: Callable, capture: Path, edit_transforms: Callable
-) -> None:
-    (capture / "masks").mkdir()
-    mask = np.full((12, 16), 255, np.uint8)
-    mask[:, :8] = 0
-
-    def add_masks(meta: dict) -> None:
-        for frame in meta["frames"]:
-            frame["mask_path"] = frame["file_path"].replace("images", "masks")
-            cv2.imwrite(str(capture / frame["mask_path"]), mask)
-
-    edit_transforms(capture, add_masks)
+def test_masked_pixels_are_never_sampled_and_sizes_follow_the_scale(manage: Callable, mask_left: Callable) -> None:
+    mask_left(8)
     manager = manage(camera_res_scale_factor=0.5)
     for step in range(5):
         _, batch = manager.next_train(step)

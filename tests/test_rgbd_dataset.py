@@ -119,17 +119,8 @@ def test_depth_of_another_size_is_brought_to_the_image(capture: Path, size: tupl
     assert depth[:, 8:].eq(2).all()
 
 
-def test_masks_are_kept_and_scaled_along(capture: Path, edit_transforms: Callable) -> None:
-    (capture / "masks").mkdir()
-    mask = np.full((12, 16), 255, np.uint8)
-    mask[:, :4] = 0
-
-    def add_masks(meta: dict) -> None:
-        for frame in meta["frames"]:
-            frame["mask_path"] = frame["file_path"].replace("images", "masks")
-            cv2.imwrite(str(capture / frame["mask_path"]), mask)
-
-    edit_transforms(capture, add_masks)
+def test_masks_are_kept_and_scaled_along(capture: Path, mask_left: Callable) -> None:
+    mask_left(4)
     item = RGBDDataset(outputs_of(capture), 0.5)[0]
     assert item["mask"].shape == item["depth_image"].shape == (6, 8, 1)
     assert (~item["mask"]).sum() == 12
