@@ -57,6 +57,9 @@ GPU_BYTES_PER_PIXEL = 4096
 GPU_MEMORY_SHARE = 0.5
 """Share of a GPU's free memory that may be taken."""
 
+PURE_NOISE = 1e-6
+"""Share of the signal's power below which a noisy code holds nothing of it."""
+
 CALLBACK_TENSORS = ("code", "noisy_depth_z_m", "depth_z_m")
 """What `callback_on_step_end` may ask for."""
 
@@ -228,9 +231,13 @@ class DepthRefinementPipeline(DiffusionPipeline):
         with self.progress_bar(total=len(timesteps)) as progress:  # pyright: ignore[reportCallIssue]
             for step, timestep in enumerate(timesteps):
                 noisy = self.scheduler.scale_model_input(codes, timestep)
-                velocity = self._predict(noisy, timestep, conditions, plan, batch_size)  # [N * E, 1, h, w]
-                result = self.scheduler.step(velocity, timestep, codes, **options)
                 last = step == len(timesteps) - 1
+                # Pure noise says nothing of the depth: one member's prediction is as good as another's. They part in
+                # what follows from it and from their own noise.
+                shared = ensemble_size if self._is_pure_noise(timestep) and not last else 1
+                velocity = self._predict(noisy[::shared], timestep, conditions, plan, batch_size)
+                velocity = velocity.repeat_interleave(shared, dim=0)  # [N * E, 1, h, w]
+                result = self.scheduler.step(velocity, timestep, codes, **options)
                 # Some spacings of timesteps end just before 0 and leave a trace of noise in prev_sample.
                 estimate = getattr(result, "pred_original_sample", result.prev_sample)
                 codes = estimate if last else result.prev_sample
@@ -288,7 +295,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
     def _predict(
         self, noisy: Tensor, timestep: Tensor, conditions: Tensor, plan: TilePlan, batch_size: int | None
     ) -> Tensor:
-        """v of the noisy codes [N * E, 1, h, w] under the conditions [N, C, h, w], which all members share."""
+        """v of the noisy codes [N * E, 1, h, w] under the conditions [N, C, h, w], which an image's members share."""
         ensemble_size = len(noisy) // len(conditions)
 
         def predict(rows: slice, columns: slice) -> Tensor:
@@ -301,6 +308,11 @@ class DepthRefinementPipeline(DiffusionPipeline):
             return torch.cat(parts).to(torch.float32)
 
         return blend_tiles(plan, predict)
+
+    def _is_pure_noise(self, timestep: Tensor) -> bool:
+        """Whether nothing of the depth is left at this timestep: the first one of schedules of zero terminal SNR."""
+        alphas_cumprod = getattr(self.scheduler, "alphas_cumprod", None)
+        return alphas_cumprod is not None and float(alphas_cumprod[int(timestep)]) < PURE_NOISE
 
     def _fitting_batch(self, pixels: int) -> int:
         """How many images of so many pixels go through the network at once."""

@@ -13,7 +13,7 @@ from diffnerf_ns.refinement.tsdf import BlockTsdf
 from diffnerf_ns.refinement.tsdf_open3d import Open3dTsdf
 from diffnerf_ns.refinement.tsdf_torch_cast import cast_with_torch
 
-VOXEL_PIXELS = 1.3
+VOXEL_PIXELS = 0.8
 """Edge of a voxel in pixels' footprints at the median depth."""
 
 TRUNCATION_VOXELS = 4.0

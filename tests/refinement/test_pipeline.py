@@ -142,6 +142,29 @@ def test_an_image_s_result_does_not_depend_on_the_batch(pipe: DepthRefinementPip
     np.testing.assert_allclose(in_ones.depth_z_m, together.depth_z_m, atol=1e-5)
 
 
+@pytest.mark.parametrize(("steps", "seen"), [(1, [4]), (2, [1, 4]), (3, [1, 4, 4])])
+def test_members_share_what_is_predicted_from_pure_noise_unless_it_is_the_result(
+    pipe: DepthRefinementPipeline, monkeypatch: pytest.MonkeyPatch, steps: int, seen: list[int]
+) -> None:
+    predict, images, results = pipe.unet.forward, [], []
+
+    def counted(code: torch.Tensor, *rest: Any) -> torch.Tensor:
+        images.append(len(code))
+        return predict(code, *rest)
+
+    def keep(_pipe: Any, _step: int, _timestep: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        results.append(tensors["code"])
+        return {}
+
+    monkeypatch.setattr(pipe.unet, "forward", counted)
+    image, sensor, _ = scene()
+    options = {"callback_on_step_end": keep, "callback_on_step_end_tensor_inputs": ("code",)}
+    pipe(image, sensor, num_inference_steps=steps, ensemble_size=4, generator=seeded(), **options)
+    assert images == seen
+    members = results[-1]
+    assert all((members[one] - members[other]).abs().max() > 1e-3 for one in range(4) for other in range(one))
+
+
 SCHEDULERS = {
     "ddim": DDIMScheduler,
     "ddpm": DDPMScheduler,
