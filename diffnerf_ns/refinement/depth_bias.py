@@ -4,8 +4,8 @@ Depth cameras are off by a per cent or so that changes slowly over the picture (
 "Unsupervised Intrinsic Calibration of Depth Sensors via SLAM", 2013). Fusing views averages that; here it is solved
 for: small planes of each view are compared with those that other views have there, and with the wall or floor that
 they are part of; the factors by which depths have to be multiplied, bilinear over a coarse grid of each picture, are
-the most likely ones given all differences. What they have in common from view to view is the sensor rather than chance
-where it is large. Poses may give way a little, so that their errors are not taken for the sensor's; what they are found
+the most likely ones given all differences. They may have a pattern over the picture in common from view to view, if the
+differences are much more likely with one. Poses may give way a little, so that their errors are not taken for the sensor's; what they are found
 to be is not used further.
 """
 
@@ -41,14 +41,11 @@ MOST_COMPARED = 12
 BIAS_SIGMA = 0.0075
 """Standard deviation of the logarithm of a factor."""
 
-PATTERN_SIGMA = 0.01
-"""Standard deviation of what it has in common with that of other views at its place in the picture, if that counts."""
+PATTERN_SIGMA = 0.005
+"""Standard deviation of what it has in common with that of other views at its place in the picture, if anything."""
 
-LEAST_PATTERN = 0.0036
-"""Standard deviation, over the picture, of what is in common: less may be chance."""
-
-FEWEST_VIEWS_FOR_PATTERN = 8
-"""Views that have anything in common, at least."""
+LEAST_PATTERN_EVIDENCE = 3.0
+"""How much likelier, as a logarithm, differences must be with something in common than without."""
 
 SHIFT_SIGMA_M = 0.003
 """Standard deviation of a camera's position along each axis, metres."""
@@ -117,37 +114,61 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
     found = camera_to_world.new_zeros(len(sizes), KNOT_COUNT + POSE_UNKNOWNS, dtype=torch.float64)
     patches = patches_of_views(depth_z_m, intrinsics)
     planes = large_planes(patches)
-    in_common = False
+    prior = _prior(len(sizes), False, found.device)
     for number in range(ROUNDS):
         poses = _moved(camera_to_world, found[:, KNOT_COUNT:])
         evidence = _evidence(_Views(patches, planes, sizes, intrinsics, poses, found[:, :KNOT_COUNT].float()), compared)
-        if number == 0 and len(sizes) >= FEWEST_VIEWS_FOR_PATTERN:
-            pattern = _step(found, *evidence, in_common=True)[:, :KNOT_COUNT].mean(dim=0)
-            in_common = float(pattern.std(correction=0)) > LEAST_PATTERN
-        found = found + _step(found, *evidence, in_common)
+        if number == 0:
+            alike = _prior(len(sizes), True, found.device)
+            gain = _log_evidence(alike, *evidence) - _log_evidence(prior, *evidence)
+            prior = alike if gain > LEAST_PATTERN_EVIDENCE else prior
+        found = found + _step(found, prior, *evidence)
     factors = torch.exp(found[:, :KNOT_COUNT].float().clamp(-LARGEST_BIAS, LARGEST_BIAS))
     return factors.reshape(-1, *KNOTS)
 
 
-def _step(found: Tensor, precision: Tensor, slope: Tensor, in_common: bool) -> Tensor:
-    """The step [V, unknowns] to the most likely unknowns, if differences were linear in them.
+def _prior(views: int, in_common: bool, device: torch.device) -> Tensor:
+    """Precision of the unknowns before anything is compared [views * unknowns, views * unknowns].
+
+    Args:
+        views: how many.
+        in_common: whether the logarithms of factors have a pattern over the picture in common. Its mean is 0: a factor
+            that all depth has in common cannot be told from drifting poses.
+        device: where to compute.
+    """
+    sigma = torch.tensor([BIAS_SIGMA] * KNOT_COUNT + [SHIFT_SIGMA_M] * 3 + [TURN_SIGMA] * 3).to(device, torch.float64)
+    prior = torch.diag(sigma.square().reciprocal().repeat(views))
+    if in_common:
+        shared = PATTERN_SIGMA**2 / (BIAS_SIGMA**2 + views * PATTERN_SIGMA**2) / BIAS_SIGMA**2
+        knots = prior.view(views, len(sigma), views, len(sigma))[:, :KNOT_COUNT, :, :KNOT_COUNT]
+        knots -= shared * (torch.eye(KNOT_COUNT).to(sigma) - 1.0 / KNOT_COUNT)[:, None]
+    return prior
+
+
+def _log_evidence(prior: Tensor, precision: Tensor, slope: Tensor) -> float:
+    """Logarithm of how likely the differences are whatever the unknowns, but for what all priors share.
+
+    Args:
+        prior: from `_prior`.
+        precision: of the evidence at unknowns of 0, shaped alike.
+        slope: of half its squares' sum there [views, unknowns].
+    """
+    posterior, downhill = prior + precision, -slope.reshape(-1)
+    fit = downhill @ torch.linalg.solve(posterior, downhill)
+    return 0.5 * float(fit + torch.linalg.slogdet(prior)[1] - torch.linalg.slogdet(posterior)[1])
+
+
+def _step(found: Tensor, prior: Tensor, precision: Tensor, slope: Tensor) -> Tensor:
+    """The step [views, unknowns] to the most likely unknowns, if differences were linear in them.
 
     Args:
         found: where they are.
-        precision: of the evidence [V * unknowns, V * unknowns].
-        slope: of half its squares' sum there [V, unknowns].
-        in_common: whether the logarithms of factors have a pattern over the picture in common. Its mean is 0: a factor
-            that all depth has in common cannot be told from drifting poses.
+        prior: from `_prior`.
+        precision: of the evidence [views * unknowns, views * unknowns].
+        slope: of half its squares' sum there [views, unknowns].
     """
-    count, unknowns = found.shape
-    sigma = found.new_tensor([BIAS_SIGMA] * KNOT_COUNT + [SHIFT_SIGMA_M] * 3 + [TURN_SIGMA] * 3)
-    prior = torch.diag(sigma.square().reciprocal().repeat(count))
-    if in_common:
-        shared = PATTERN_SIGMA**2 / (BIAS_SIGMA**2 + count * PATTERN_SIGMA**2) / BIAS_SIGMA**2
-        knots = prior.view(count, unknowns, count, unknowns)[:, :KNOT_COUNT, :, :KNOT_COUNT]
-        knots -= shared * (torch.eye(KNOT_COUNT).to(prior) - 1.0 / KNOT_COUNT)[:, None]
     away = prior @ found.reshape(-1)
-    return torch.linalg.solve(prior + precision, -(away + slope.reshape(-1))).view(count, unknowns)
+    return torch.linalg.solve(prior + precision, -(away + slope.reshape(-1))).view_as(found)
 
 
 def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffnerf_ns.captures.sensor_noise import pose_drift
 from diffnerf_ns.captures.sensor_noise.distance import axial_noise, low_frequency_bias, nguyen_sigma_z_m
 from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
+from diffnerf_ns.refinement import depth_bias
 from diffnerf_ns.refinement.depth_bias import KNOTS, depth_factors, without_bias
 
 VIEWS = 12
@@ -56,6 +57,19 @@ def test_a_pattern_that_all_views_have_in_common_is_found_too(room: Room) -> Non
     knots = 0.02 * (torch.linspace(-1, 1, KNOTS[0])[:, None] ** 2 + torch.linspace(-1, 1, KNOTS[1]) ** 2)
     assert float(common.std()) > 0.85 * float(knots.std())
     assert float(torch.corrcoef(torch.stack([-knots.flatten(), common.flatten()]))[0, 1]) > 0.97
+
+
+def test_what_views_are_off_by_independently_is_not_taken_for_a_pattern(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, intrinsics, poses = room
+    biased = low_frequency_bias(truth, 0.015, generator())
+    found = depth_factors(list(biased), intrinsics, poses)
+    monkeypatch.setattr(depth_bias, "LEAST_PATTERN_EVIDENCE", float("inf"))
+    assert torch.equal(depth_factors(list(biased), intrinsics, poses), found)
+    monkeypatch.setattr(depth_bias, "LEAST_PATTERN_EVIDENCE", float("-inf"))
+    with_pattern = depth_factors(list(biased), intrinsics, poses)
+    assert float((with_pattern - found).abs().max()) > 1e-3
 
 
 def test_exact_depth_is_left_alone(room: Room) -> None:
