@@ -4,9 +4,9 @@ Depth cameras are off by a per cent or so that changes slowly over the picture (
 "Unsupervised Intrinsic Calibration of Depth Sensors via SLAM", 2013). Fusing views averages that; here it is solved
 for: small planes of each view are compared with those that other views have there, and with the wall or floor that
 they are part of; the factors by which depths have to be multiplied, bilinear over a coarse grid of each picture, are
-the most likely ones given all differences. They may have a pattern over the picture in common from view to view, if the
-differences are much more likely with one. Poses may give way a little, so that their errors are not taken for the sensor's; what they are found
-to be is not used further.
+the most likely ones given all differences. They may have a pattern over the picture in common from view to view, if
+that makes the differences much likelier. Poses may give way a little, so that their errors are not taken for the
+sensor's; what they are found to be is not used further.
 """
 
 from __future__ import annotations
