@@ -68,7 +68,7 @@ VARIANTS: dict[str, list[str]] = {
         *(f"{MODEL}exposure.l2-penalty", "0.001"),
     ],
     "no weight decay": ["diffnerf", "--optimizers.fields.optimizer.weight-decay", "0"],
-    "weight decay ten times": ["diffnerf", "--optimizers.fields.optimizer.weight-decay", "1e-5"],
+    "weight decay, a tenth": ["diffnerf", "--optimizers.fields.optimizer.weight-decay", "1e-6"],
     "finest cells 512": ["diffnerf", f"{MODEL}max-resolution", "512"],
     "depth loss three times": ["diffnerf", f"{MODEL}depth-loss-mult", "0.03"],
     "depth calibration": ["diffnerf", f"{MODEL}depth-calibration.enabled", "True"],
