@@ -28,7 +28,7 @@ def available_device() -> DeviceType:
 def hash_grid_optimizer() -> dict[str, Any]:
     """Optimizer and schedule of a hash grid and its networks."""
     return {
-        "optimizer": FusedAdamOptimizerConfig(lr=1e-2, eps=1e-15, weight_decay=1e-5),
+        "optimizer": FusedAdamOptimizerConfig(lr=1e-2, eps=1e-15),
         "scheduler": WarmCosineScheduleConfig(),
     }
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
 
 from diffnerf_ns.field.checkpointed_chunks import in_checkpointed_chunks
@@ -48,6 +49,10 @@ class DiffnerfModelConfig(DepthSupervisedModelConfig):
     """Width of the colour network."""
     hash_grid_backend: HashGridBackend = "auto"
     """Implementation of the hash grid; auto takes the fastest that is installed for the device."""
+
+    weight_decay_over_views: float = 1e-4
+    """Weight decay of the field's parameters times the number of training images: the more images, the less is left for
+    it to decide. Not where the optimizer has a weight decay of its own; 0 for none."""
 
     samples_in_band: int = 12
     """Training samples of a ray placed around its known depth."""
@@ -117,11 +122,17 @@ class DiffnerfModel(DepthSupervisedModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Besides those of all models: start the density grid from what depth shows to be free, keep it abreast."""
-        pipeline = training_callback_attributes.pipeline
+        """Besides those of all models: weight decay as the number of views asks for; start the density grid from what
+        depth shows to be free, keep it abreast."""
+        pipeline, optimizers = training_callback_attributes.pipeline, training_callback_attributes.optimizers
         dataset = getattr(getattr(pipeline, "datamanager", None), "train_dataset", None)
         return [
             *super().get_training_callbacks(training_callback_attributes),
+            TrainingCallback(
+                where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
+                iters=(0,),
+                func=lambda step: self.start_weight_decay(optimizers),
+            ),
             TrainingCallback(
                 where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
                 iters=(0,),
@@ -135,6 +146,13 @@ class DiffnerfModel(DepthSupervisedModel):
         ]
 
     @torch.no_grad()
+    def start_weight_decay(self, optimizers: Optimizers | None) -> None:
+        """Gives the field's optimizer its weight decay; a resumed one has it from its checkpoint."""
+        of_field = optimizers.optimizers.get("fields") if optimizers is not None else None
+        for group in of_field.param_groups if of_field is not None else ():
+            if not group.get("weight_decay"):
+                group["weight_decay"] = self.config.weight_decay_over_views / max(1, self.num_train_data)
+
     def clear_free_space(self, dataset: object) -> None:
         """Let the density grid expect nothing where the training views look through, if the dataset knows depth."""
         if self.config.free_space_rays == 0 or not isinstance(dataset, KnowsDepthRays):
