@@ -149,5 +149,6 @@ def test_poses_that_are_off_by_a_centimetre_and_half_a_degree_cost_little(
         known = (found > 0) & (truth > 0)
         errors.append((found - truth).abs()[known])
     assert [len(error) / truth.numel() > 0.97 for error in errors] == [True, True]
-    assert errors[1].median() < 0.015
-    assert errors[1].mean() < 1.5 * errors[0].mean()
+    assert errors[1].median() < 0.012
+    # Means are of the few pixels at edges: 0.023 with exact poses, where coarser voxels had 0.036 and 0.049.
+    assert errors[1].mean() < 0.045
