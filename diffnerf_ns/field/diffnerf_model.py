@@ -145,7 +145,6 @@ class DiffnerfModel(DepthSupervisedModel):
             ),
         ]
 
-    @torch.no_grad()
     def start_weight_decay(self, optimizers: Optimizers | None) -> None:
         """Gives the field's optimizer its weight decay; a resumed one has it from its checkpoint."""
         of_field = optimizers.optimizers.get("fields") if optimizers is not None else None
@@ -153,6 +152,7 @@ class DiffnerfModel(DepthSupervisedModel):
             if not group.get("weight_decay"):
                 group["weight_decay"] = self.config.weight_decay_over_views / max(1, self.num_train_data)
 
+    @torch.no_grad()
     def clear_free_space(self, dataset: object) -> None:
         """Let the density grid expect nothing where the training views look through, if the dataset knows depth."""
         if self.config.free_space_rays == 0 or not isinstance(dataset, KnowsDepthRays):

@@ -153,9 +153,9 @@ def _log_evidence(prior: Tensor, precision: Tensor, slope: Tensor) -> float:
         precision: of the evidence at unknowns of 0, shaped alike.
         slope: of half its squares' sum there [views, unknowns].
     """
-    posterior, downhill = prior + precision, -slope.reshape(-1)
-    fit = downhill @ torch.linalg.solve(posterior, downhill)
-    return 0.5 * float(fit + torch.linalg.slogdet(prior)[1] - torch.linalg.slogdet(posterior)[1])
+    factor_before, factor = torch.linalg.cholesky(prior), torch.linalg.cholesky(prior + precision)
+    fit = torch.linalg.solve_triangular(factor, slope.reshape(-1, 1), upper=False).square().sum()
+    return float(0.5 * fit + factor_before.diagonal().log().sum() - factor.diagonal().log().sum())
 
 
 def _step(found: Tensor, prior: Tensor, precision: Tensor, slope: Tensor) -> Tensor:
