@@ -30,6 +30,7 @@ from diffnerf_ns.refinement.normalizer import (
     local_disagreement,
     span_of_opinions,
 )
+from diffnerf_ns.refinement.pipeline_checks import check_generator, check_whole, refuse_pickles
 from diffnerf_ns.refinement.preprocessing import (
     image_shape,
     image_tensor,
@@ -110,7 +111,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **options: Any) -> Any:
         """Loads a pipeline from a local folder or a hub id; weights in safetensors alone."""
-        _refuse_pickles(Path(pretrained_model_name_or_path))
+        refuse_pickles(Path(pretrained_model_name_or_path))
         return super().from_pretrained(pretrained_model_name_or_path, **{**options, "use_safetensors": True})
 
     @property
@@ -338,14 +339,14 @@ class DepthRefinementPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> None:
         """Raises ValueError or TypeError that names the argument and what is accepted. See `__call__`."""
-        _check_whole("num_inference_steps", num_inference_steps, 1, MOST_STEPS)
-        _check_whole("ensemble_size", ensemble_size, 1)
-        _check_whole("tile_size", tile_size, 1)
-        _check_whole("tile_overlap", tile_overlap, 0, tile_size)
+        check_whole("num_inference_steps", num_inference_steps, 1, MOST_STEPS)
+        check_whole("ensemble_size", ensemble_size, 1)
+        check_whole("tile_size", tile_size, 1)
+        check_whole("tile_overlap", tile_overlap, 0, tile_size)
         if processing_resolution is not None:
-            _check_whole("processing_resolution", processing_resolution, 0)
+            check_whole("processing_resolution", processing_resolution, 0)
         if batch_size is not None:
-            _check_whole("batch_size", batch_size, 1)
+            check_whole("batch_size", batch_size, 1)
         if output_type not in ("np", "pt"):
             raise ValueError(f"`output_type` is {output_type!r}: give 'np' or 'pt'")
         if unknown := set(callback_on_step_end_tensor_inputs) - set(CALLBACK_TENSORS):
@@ -360,24 +361,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
                 raise ValueError(
                     f"`{name}` is {found} (images, height, width) and `image` is {shape}: give one value for each pixel"
                 )
-        _check_generator(generator, shape[0])
-
-
-def _check_whole(name: str, value: Any, lowest: int, highest: int | None = None) -> None:
-    accepted = f"a whole number from {lowest}" + (f" to {highest}" if highest is not None else "")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` is {value!r}: give {accepted}")
-    if value < lowest or (highest is not None and value > highest):
-        raise ValueError(f"`{name}` is {value}: give {accepted}")
-
-
-def _check_generator(generator: Any, images: int) -> None:
-    if generator is None or isinstance(generator, torch.Generator):
-        return
-    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
-        raise TypeError(f"`generator` is {type(generator).__name__}: give a torch.Generator, or a list of them")
-    if len(generator) != images:
-        raise ValueError(f"`generator` holds {len(generator)} generators for {images} images: give one for each")
+        check_generator(generator, shape[0])
 
 
 def _one_for_each(
@@ -388,15 +372,6 @@ def _one_for_each(
         return None
     generators = [generator] * images if isinstance(generator, torch.Generator) else generator
     return [one for one in generators for _ in range(ensemble_size)]
-
-
-def _refuse_pickles(folder: Path) -> None:
-    for file in sorted(folder.rglob("*.bin")) if folder.is_dir() else ():
-        if not any(file.parent.glob("*.safetensors")):
-            raise OSError(
-                f"{file}: weights are read from safetensors alone, since other formats can run code when they are "
-                "loaded. Load them where you trust them, and write them with save_pretrained."
-            )
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
