@@ -78,6 +78,7 @@ ROOMS = (
     Room(f"{REFINEMENT}.cache", (*PURE, CAPTURES, f"{REFINEMENT}.interface"), ARRAYS, never_of_project=(PARSER,)),
     # level 2: refiners
     Room(REFINEMENT, (*PURE, REFINEMENT), (*ARRAYS, *IMAGES, "diffusers"), never_of_project=(STAGE,)),
+    Room(f"{REFINEMENT}.view_votes_numba", (*PURE, f"{REFINEMENT}.view_tolerance"), ("numpy", "numba")),
     Room(f"{REFINEMENT}.tsdf_open3d", (f"{REFINEMENT}.tsdf",), ("torch", "open3d")),
     Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage

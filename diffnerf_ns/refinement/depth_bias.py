@@ -202,7 +202,7 @@ def _bends(views: _Views, view: int) -> Iterator[tuple[Tensor, Tensor]]:
     """What each large plane of a view says of its factors; see `large_planes.bend`."""
     for members in views.planes[view]:
         centre = views.patches.centre_px[view, members]
-        knots = _knot_weights(centre, views.sizes[view]).double()
+        knots = _knot_weights(centre, centre.new_tensor(views.sizes[view][::-1])).double()
         inverse_z = views.patches.inverse_z[view, members, 0].double()
         taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
         precision, slope = bend(taken, centre.double(), knots)
@@ -210,14 +210,14 @@ def _bends(views: _Views, view: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """How far patches of a view lie before those of the others, float64.
+    """How far patches of a view lie before those of the others.
 
     Distances along the others' normals [others, patches] in metres, their weights (0 where nothing can be compared),
     and how they change with the unknowns of the view and of the others [others, patches, unknowns].
     """
     patches, flat = views.patches, views.patches.flat[view]
     centre = patches.centre_px[view, flat]
-    own_knots = _knot_weights(centre, views.sizes[view])
+    own_knots = _knot_weights(centre, centre.new_tensor(views.sizes[view][::-1]))
     z = torch.exp(own_knots @ views.log_factors[view]) / patches.inverse_z[view, flat, 0]
     pose = views.poses[view]
     ray = (rays_through(centre[:, 0], centre[:, 1], views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
@@ -228,16 +228,14 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     local = (points - eyes[:, None]) @ turned
     ahead = -local[..., 2]
     pixel = _pixels(local, matrices)
-    size = pixel.new_tensor([views.sizes[other] for other in others.tolist()])[:, None]
-    place = (pixel / size.flip(-1) * pixel.new_tensor([PATCHES[1], PATCHES[0]])).floor().long()
+    size_px = pixel.new_tensor([views.sizes[other][::-1] for other in others.tolist()])[:, None]
+    place = (pixel / size_px * pixel.new_tensor([PATCHES[1], PATCHES[0]])).floor().long()
     inside = (ahead > 0.1) & ((place >= 0) & (place < place.new_tensor([PATCHES[1], PATCHES[0]]))).all(-1)
     slot = torch.where(inside, place[..., 1] * PATCHES[1] + place[..., 0], 0)
     other = others[:, None].expand_as(slot)
     plane, middle = patches.inverse_z[other, slot], patches.centre_px[other, slot]
     inverse = plane[..., 0] + ((pixel - middle) * plane[..., 1:]).sum(-1)
-    their_knots = torch.stack(
-        [_knot_weights(one, views.sizes[index]) for one, index in zip(pixel, others.tolist(), strict=True)]
-    )
+    their_knots = _knot_weights(pixel, size_px)
     factor = torch.exp(torch.einsum("onk,ok->on", their_knots, views.log_factors[others]))
     their_z = factor / inverse.clamp(min=0.01)
     their_ray = (rays_through(pixel[..., 0], pixel[..., 1], matrices[:, None]) * their_z[..., None]) @ turned.mT
@@ -256,7 +254,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     weight = comparable / (PATCHES_PER_OPINION * (variance + (difference / TAIL).square()))
     own = _changes(ray.expand_as(their_ray), their_normal, own_knots.expand_as(their_knots))
     their = -_changes(their_ray, their_normal, their_knots)
-    return difference.double(), weight.double(), own.double(), their.double()
+    return difference, weight, own, their
 
 
 def _changes(ray: Tensor, normal: Tensor, knots: Tensor) -> Tensor:
@@ -272,21 +270,21 @@ def _pixels(local: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.stack([column, row], dim=-1)
 
 
-def _knot_weights(pixel: Tensor, size: tuple[int, int]) -> Tensor:
-    """How far each knot counts at pixels [n, 2] of a picture of size (height, width): [n, knots]."""
-    place = pixel / pixel.new_tensor([size[1], size[0]])
+def _knot_weights(pixel: Tensor, size_px: Tensor) -> Tensor:
+    """How far each knot counts at pixels [..., 2] of pictures that are so wide and high [..., 2]: [..., knots]."""
+    place = pixel / size_px
     rows, columns = (
-        (1.0 - (place[:, axis, None] * (count - 1) - torch.arange(count, device=pixel.device)).abs()).clamp(min=0)
+        (1.0 - (place[..., axis, None] * (count - 1) - torch.arange(count, device=pixel.device)).abs()).clamp(min=0)
         for axis, count in ((1, KNOTS[0]), (0, KNOTS[1]))
     )
-    return (rows[:, :, None] * columns[:, None]).flatten(1)
+    return (rows[..., :, None] * columns[..., None, :]).flatten(-2)
 
 
 def _over_picture(factors: Tensor, size: torch.Size) -> Tensor:
     """Factors at the knots as factors at the pixels [height, width]."""
     height, width = size
     pixel = pixel_centres(height, width, factors.device)
-    return (_knot_weights(pixel, (height, width)) @ factors.reshape(-1)).view(height, width)
+    return (_knot_weights(pixel, pixel.new_tensor([width, height])) @ factors.reshape(-1)).view(height, width)
 
 
 def _moved(camera_to_world: Tensor, moves: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from diffnerf_ns.refinement.fused_views import FusedViews
     from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 
-VERSION = 9
+VERSION = 10
 """Raised whenever the results change, so that caches know."""
 
 FRAMES_AT_ONCE_ON_GPU = 8

@@ -301,7 +301,7 @@ class DepthRefinementPipeline(DiffusionPipeline):
 
         def predict(rows: slice, columns: slice) -> Tensor:
             tiles, known = noisy[..., rows, columns].to(conditions.dtype), conditions[..., rows, columns]
-            size = batch_size or self._fitting_batch(tiles.shape[-2] * tiles.shape[-1])
+            size = batch_size or _fitting_batch(tiles.shape[-2] * tiles.shape[-1], known.device)
             parts = []
             for batch in batches(len(tiles), size):
                 images = torch.tensor([member // ensemble_size for member in batch], device=known.device)
@@ -314,15 +314,6 @@ class DepthRefinementPipeline(DiffusionPipeline):
         """Whether nothing of the depth is left at this timestep: the first one of schedules of zero terminal SNR."""
         alphas_cumprod = getattr(self.scheduler, "alphas_cumprod", None)
         return alphas_cumprod is not None and float(alphas_cumprod[int(timestep)]) < PURE_NOISE
-
-    def _fitting_batch(self, pixels: int) -> int:
-        """How many images of so many pixels go through the network at once."""
-        device = self._execution_device
-        pixels_at_once = CPU_PIXELS_AT_ONCE
-        if device.type == "cuda":
-            free_bytes, _ = torch.cuda.mem_get_info(device)
-            pixels_at_once = int(GPU_MEMORY_SHARE * free_bytes / GPU_BYTES_PER_PIXEL)
-        return max(1, pixels_at_once // pixels)
 
     def check_inputs(
         self,
@@ -376,3 +367,12 @@ def _one_for_each(
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(function).parameters
+
+
+def _fitting_batch(pixels: int, device: torch.device) -> int:
+    """How many images of so many pixels go through the network at once."""
+    pixels_at_once = CPU_PIXELS_AT_ONCE
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        pixels_at_once = int(GPU_MEMORY_SHARE * free_bytes / GPU_BYTES_PER_PIXEL)
+    return max(1, pixels_at_once // pixels)

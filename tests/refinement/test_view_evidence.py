@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
+from diffnerf_ns.refinement import view_votes
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
-from diffnerf_ns.refinement.view_votes import without_contradicted
+from diffnerf_ns.refinement.view_votes import count_votes, voters_of, without_contradicted
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
 INTRINSICS = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
@@ -53,6 +54,21 @@ def test_a_hole_of_one_view_is_filled_by_the_others(engine: str) -> None:
     found = evidence(depth, engine)
     torch.testing.assert_close(found.fused_z_m[1, 15:30, 20:40], truth[1, 15:30, 20:40], atol=0.02, rtol=0)
     assert (found.support[1, 15:30, 20:40] == 3).all()
+
+
+def test_compiled_votes_are_those_of_torch(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    depth = plane_seen_by(4) * (1.0 + 0.03 * torch.randn(4, HEIGHT, WIDTH, generator=generator))
+    depth[torch.rand(4, HEIGHT, WIDTH, generator=generator) < 0.1] = 0
+    turned = poses(4)
+    turned[3, :3, :3] = torch.tensor([[0.96, 0.0, 0.28], [0.0, 1.0, 0.0], [-0.28, 0.0, 0.96]])
+    others = voters_of(depth[1:], INTRINSICS.expand(3, 3, 3), turned[1:])
+    votes = {}
+    for compiled in (True, False):
+        monkeypatch.setattr(view_votes, "_compiles", lambda _, compiled=compiled: compiled)
+        votes[compiled] = torch.stack(count_votes(depth[0], INTRINSICS, turned[0], others))
+    assert votes[True].flatten(1).amax(1).tolist() == [3, 3]
+    assert (votes[True] != votes[False]).float().mean() < 1e-3
 
 
 def test_a_measurement_that_others_look_through_is_none_and_what_they_confirm_stays() -> None:
