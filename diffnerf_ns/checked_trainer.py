@@ -1,7 +1,7 @@
 """nerfstudio's trainer, with three differences.
 
 A capture which cannot be trained on leaves nothing behind. A step that runs out of memory is repeated with fewer rays,
-and the number of rays can follow a target. Learning rate schedules without an end of their own end with training.
+and the number of rays can grow or follow a target. Learning rate schedules without an end of their own end with it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CheckedTrainerConfig(TrainerConfig):
     _target: type = field(default_factory=lambda: CheckedTrainer)
     """Target class to instantiate."""
     rays_per_batch: RaysPerBatchConfig = field(default_factory=RaysPerBatchConfig)
-    """How the number of rays of a step follows a time or memory target; off by default."""
+    """How the number of rays of a step grows at the beginning, or follows a time or memory target."""
 
     def save_config(self) -> None:
         """Checks the capture, then writes config.yml; ends the command with one clear line if the check fails."""
@@ -78,6 +78,7 @@ class CheckedTrainer(Trainer):
                 "use rays_per_batch.target_step_seconds, or neither"
             )
         self.rays_per_batch = RaysPerBatch(self.config.rays_per_batch)
+        self._all_rays, self._planned_rays = self._num_rays(), self._num_rays()
         self.pipeline.register_buffer("train_num_rays", torch.tensor(self._num_rays()))
         optimizers = Optimizers(
             optimizers_ending_at(self.config.optimizers, self.config.max_num_iterations),
@@ -97,6 +98,7 @@ class CheckedTrainer(Trainer):
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """One step, repeated with half its rays for as long as memory does not suffice."""
+        self._follow_plan(step)
         while True:
             num_rays = self._num_rays()
             try:
@@ -111,11 +113,19 @@ class CheckedTrainer(Trainer):
                         f"{self.config.rays_per_batch.min_rays}: turn pipeline.model.gradient_checkpointing on, "
                         "or train a smaller model"
                     ) from error
+            self._all_rays = self._planned_rays = self._num_rays()
             self.optimizers.zero_grad_all()
             release_cached_memory()
             CONSOLE.print(
                 f"[yellow]out of memory at step {step}: repeated with {self._num_rays()} instead of {num_rays} rays"
             )
+
+    def _follow_plan(self, step: int) -> None:
+        """Sets the number of rays where it is to grow; what else has set it stays in between."""
+        planned = self.rays_per_batch.planned(step, self.config.max_num_iterations, self._all_rays)
+        if planned != self._planned_rays:
+            self._planned_rays = planned
+            self._set_num_rays(planned)
 
     def _measured_iteration(self, step: int, num_rays: int) -> TRAIN_INTERATION_OUTPUT:
         """nerfstudio's step, and what it says about the number of rays of the next one."""

@@ -1,7 +1,9 @@
-"""How many rays a training step takes: as many as a time or memory target allows, fewer after memory has run out."""
+"""How many rays a training step takes: few at first, as many as a time or memory target allows, fewer after memory has
+run out."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -15,8 +17,13 @@ SHARE_OF_A_FAILURE = 0.8
 
 @dataclass
 class RaysPerBatchConfig:
-    """Rays per training step. Without a target the data manager's number stays, unless memory runs out."""
+    """Rays per training step. Without a target they come to the data manager's number, unless memory runs out."""
 
+    first_rays: int | None = None
+    """Rays of the first step, which double in equal intervals until they are all: early steps learn as much from a few,
+    in less time. None for all rays from the start; not used with a target."""
+    growth_share: float = 0.15
+    """Share of training after which a step takes all rays."""
     target_step_seconds: float | None = None
     """Wall time of a training step to aim for, in seconds; None for any."""
     target_memory_gib: float | None = None
@@ -42,6 +49,15 @@ class RaysPerBatch:
     """Most rays since memory ran out; None if it never has."""
     _seconds: list[float] = field(default_factory=list)
     _gib: list[float] = field(default_factory=list)
+
+    def planned(self, step: int, steps: int, all_rays: int) -> int:
+        """Rays of a step, the first of which is 0, of a training of so many steps that comes to `all_rays`."""
+        first = min(self.config.first_rays or all_rays, all_rays)
+        if self.config.has_target() or first == all_rays:
+            return all_rays
+        doublings = math.ceil(math.log2(all_rays / first))
+        interval = max(1.0, steps * self.config.growth_share / doublings)
+        return min(all_rays, first << min(doublings, int(step / interval)))
 
     def after_step(self, num_rays: int, seconds: float, peak_gib: float | None) -> int:
         """The next number of rays, after a step of `num_rays` rays that took `seconds` and, at its peak, `peak_gib`."""

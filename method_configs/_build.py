@@ -13,6 +13,7 @@ from diffnerf_ns.field.cosine_schedule import WarmCosineScheduleConfig
 from diffnerf_ns.field.depth_supervised_model import DepthSupervisedModelConfig
 from diffnerf_ns.field.exponential_schedule import ExponentialScheduleConfig
 from diffnerf_ns.field.fused_adam import FusedAdamOptimizerConfig
+from diffnerf_ns.rays_per_batch import RaysPerBatchConfig
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 
 DeviceType = Literal["cpu", "cuda", "mps"]
@@ -61,6 +62,7 @@ def trainer(
         steps_per_eval_all_images=steps,
         mixed_precision=device_type == "cuda",
         pipeline=VanillaPipelineConfig(datamanager=datamanager, model=model),
+        rays_per_batch=RaysPerBatchConfig(first_rays=1024 if device_type == "cpu" else None),
         optimizers={
             "fields": field_optimizer or hash_grid_optimizer(),
             "camera_opt": {

@@ -78,11 +78,11 @@ def scaling_jobs(capture: Path) -> dict[str, dict[int, Job]]:
 
 
 def diffnerf_job(capture: Path, rays: int, settings: dict[str, Any]) -> Job:
-    """diffnerf as registered, apart from these."""
+    """diffnerf as registered, apart from these, and with all rays from the first step on."""
     return Job(
         method="diffnerf",
         base="diffnerf",
-        settings=settings,
+        settings={"rays_per_batch.first_rays": None, **settings},
         refined_depth=False,
         cache_of=None,
         capture=str(capture.resolve()),

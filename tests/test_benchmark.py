@@ -36,7 +36,7 @@ def point(step: int, wall_s: float, psnr: float, depth_mae_m: float) -> dict[str
 
 REFERENCE = {
     "iterations": 1000,
-    "rays_per_batch": 1024,
+    "rays": 1_024_000,
     "rays_per_s": 800.0,
     "rays_per_s_by_batch": {"1024": 800.0, "4096": 780.0},
     "startup_s": 10.0,
@@ -46,7 +46,7 @@ REFERENCE = {
 }
 OURS = {
     "iterations": 16,
-    "rays_per_batch": 4096,
+    "rays": 65_536,
     "rays_per_s": 32000.0,
     "rays_per_s_by_batch": {"1024": 24000.0, "4096": 31200.0},
     "startup_s": 8.0,
@@ -107,7 +107,7 @@ def test_methods_are_compared_in_proportion_to_depth_nerfacto() -> None:
 
 def test_tables_show_scores_costs_and_proportions() -> None:
     results = {"depth-nerfacto": REFERENCE, "diffnerf": OURS}
-    assert quality_table(results).splitlines()[-1] == "| diffnerf | 16 x 4096 | 19.00 | - | 0.150 | - | - | - | - |"
+    assert quality_table(results).splitlines()[-1] == "| diffnerf | 16 | 0.07 | 19.00 | - | 0.150 | - | - | - | - |"
     assert cost_table(results, compare(results)).splitlines()[-1] == (
         "| diffnerf | 32000 | 8.0 | 17 | 0.50 (20.0 x) | 1000 (25%) | 24000 (30.0 x) | 31200 (40.0 x) "
         "| 25.0 (1/48.0) | 17.0 (1/70.0) |"
@@ -176,7 +176,8 @@ def test_along_an_axis_of_the_scaling_only_one_thing_changes(capture: Path) -> N
     axes = scaling_jobs(capture)
     assert list(axes["samples per ray"]) == [16, 32, 64, 128]
     assert [one.rays_per_batch for one in axes["rays"].values()] == [1024, 2048, 4096, 8192]
-    assert axes["levels"][8].settings == {"pipeline.model.num_levels": 8}
+    assert axes["rays"][4096].settings == {"rays_per_batch.first_rays": None}
+    assert axes["levels"][8].settings == {"rays_per_batch.first_rays": None, "pipeline.model.num_levels": 8}
     defaults = DiffnerfModelConfig()
     assert all(getattr(defaults, name) == count for name, count in SAMPLES.items())
     assert axes["samples per ray"][32].rays_per_batch == axes["levels"][12].rays_per_batch == 4096
@@ -221,6 +222,7 @@ def test_a_method_is_trained_and_measured_in_a_process_of_its_own(capture: Path,
     first, last = result["curve"]
     assert 0.0 < result["startup_s"] < first["wall_s"] < last["wall_s"]
     assert result["training_s"] == pytest.approx(last["wall_s"] - result["startup_s"])
+    assert result["rays"] == last["rays"] == 2 * 64
     assert result["rays_per_s"] == pytest.approx(2 * 64 / result["training_s"])
     assert 5.0 < last["psnr"] < 30.0
     assert 0.0 < last["depth_mae_m"] < 3.0

@@ -133,6 +133,39 @@ def test_a_patch_that_does_not_fit_is_not_tried_again(settings, monkeypatch):
     assert tried == [64]
 
 
+def _rays_of_steps(trainer: CheckedTrainer, steps: range, monkeypatch) -> list[int]:
+    tried = _fit_at_most(trainer, 10**9, MemoryError(), monkeypatch)
+    for step in steps:
+        trainer.train_iteration(step)
+    return tried
+
+
+def test_rays_grow_over_a_share_of_training_and_a_resumed_one_goes_on(settings, monkeypatch):
+    settings.rays_per_batch.first_rays, settings.rays_per_batch.growth_share = RAYS // 4, 0.2
+    trainer = _trainer(settings)
+    assert _rays_of_steps(trainer, range(6), monkeypatch) == [RAYS // 4] * 4 + [RAYS // 2] * 2
+    trainer.save_checkpoint(5)
+    settings.load_dir = trainer.checkpoint_dir
+    assert _rays_of_steps(_trainer(settings), range(6, 11), monkeypatch) == [RAYS // 2] * 2 + [RAYS] * 3
+
+
+def test_rays_that_ran_out_of_memory_grow_no_more(settings, monkeypatch):
+    settings.rays_per_batch.first_rays, settings.rays_per_batch.growth_share = RAYS // 4, 0.2
+    trainer = _trainer(settings)
+    tried = _fit_at_most(trainer, RAYS // 4, OUT_OF_MEMORY[0], monkeypatch)
+    for step in range(20):
+        trainer.train_iteration(step)
+    assert tried == [RAYS // 4] * 4 + [RAYS // 2] + [RAYS // 4] * 16
+
+
+def test_a_number_of_rays_set_from_outside_stays_until_the_plan_changes(settings, monkeypatch):
+    settings.rays_per_batch.first_rays, settings.rays_per_batch.growth_share = RAYS // 4, 0.2
+    trainer = _trainer(settings)
+    trainer.train_iteration(30)
+    trainer._sampler().set_num_rays_per_batch(17)
+    assert _rays_of_steps(trainer, range(31, 34), monkeypatch) == [17] * 3
+
+
 def test_a_target_moves_the_rays_and_a_checkpoint_remembers_them(settings):
     settings.rays_per_batch.target_step_seconds = 1e-6
     settings.rays_per_batch.steps_between_changes = 2

@@ -1,4 +1,4 @@
-"""The number of rays follows its target in bounded steps, and shrinks for good where memory ran out."""
+"""Rays grow as planned, follow their target in bounded steps, and shrink for good where memory ran out."""
 
 from __future__ import annotations
 
@@ -73,3 +73,24 @@ def test_growth_stays_below_what_did_not_fit():
 
 def test_fewer_than_the_fewest_rays_are_not_tried():
     assert RaysPerBatch(RaysPerBatchConfig(min_rays=256)).after_running_out(511) is None
+
+
+def test_rays_double_in_equal_intervals_until_they_are_all():
+    policy = RaysPerBatch(RaysPerBatchConfig(first_rays=1000, growth_share=0.3))
+    rays = [policy.planned(step, 100, 7000) for step in range(101)]
+    assert rays == [1000] * 10 + [2000] * 10 + [4000] * 10 + [7000] * 71
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"first_rays": 4096}, {"first_rays": 9999}, {"first_rays": 16, "target_step_seconds": 1.0}],
+    ids=["off", "as many", "more", "with a target"],
+)
+def test_rays_that_are_not_to_grow_are_all_from_the_start(settings):
+    policy = RaysPerBatch(RaysPerBatchConfig(**settings))
+    assert {policy.planned(step, 100, 4096) for step in range(100)} == {4096}
+
+
+def test_a_growth_of_no_length_is_over_after_a_few_steps():
+    policy = RaysPerBatch(RaysPerBatchConfig(first_rays=1024, growth_share=0.0))
+    assert [policy.planned(step, 1000, 4096) for step in range(4)] == [1024, 2048, 4096, 4096]

@@ -78,7 +78,7 @@ class DiffnerfModelConfig(DepthSupervisedModelConfig):
 
     density_grid_resolution: int = 96
     """Cells of the density grid along each axis."""
-    free_space_rays: int = 200_000
+    free_space_rays: int = 100_000
     """Training rays with depth that carve free space out of the density grid before the first step; 0 for none."""
     density_grid_every: int = 16
     """Training steps between updates of the density grid."""

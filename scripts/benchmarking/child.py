@@ -77,7 +77,6 @@ def run(job: dict[str, Any], folder: Path, clock: TrainingClock) -> dict[str, An
 def result_of(job: dict[str, Any], trainer: MeasuredTrainer) -> dict[str, Any]:
     """The result of a finished training; times other batch sizes."""
     memory_mb = peak_memory_mb()
-    rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
     last = trainer.curve[-1]
     return {
         "job": job,
@@ -85,10 +84,10 @@ def result_of(job: dict[str, Any], trainer: MeasuredTrainer) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": str(trainer.device),
         "iterations": last["step"],
-        "rays_per_batch": rays,
+        "rays": last["rays"],
         "startup_s": trainer.first_step_s,
         "training_s": last["training_s"],
-        "rays_per_s": last["step"] * rays / last["training_s"],
+        "rays_per_s": last["rays"] / last["training_s"],
         "peak_memory_mb": memory_mb,
         "peak_memory_before_evaluation_mb": trainer.peak_memory_before_evaluation_mb,
         "curve": trainer.curve,

@@ -44,6 +44,7 @@ class MeasuredTrainer(Trainer):
     In place of evaluations and checkpoints, it fills a curve.
     """
 
+    rays_trained: int = 0
     first_step_s: float
     clock: TrainingClock
     curve: list[dict[str, float]]
@@ -56,10 +57,12 @@ class MeasuredTrainer(Trainer):
         self.train()
 
     def train_iteration(self, step: int) -> tuple:
-        """One training step; notes when the first one began."""
+        """One training step; notes when the first one began, and counts rays."""
         if step == 0:
             self.first_step_s = self.clock.seconds()
-        return super().train_iteration(step)
+        result = super().train_iteration(step)
+        self.rays_trained += self.pipeline.datamanager.get_train_rays_per_batch()
+        return result
 
     def eval_iteration(self, step: int) -> None:
         """Scores the model where the curve wants a point. Training's random numbers stay what they were."""
@@ -70,7 +73,8 @@ class MeasuredTrainer(Trainer):
             if not self.curve:
                 self.peak_memory_before_evaluation_mb = peak_memory_mb()
             scores = self._score(self.pipeline.model)
-        self.curve.append({"step": step + 1, "wall_s": wall_s, "training_s": wall_s - self.first_step_s, **scores})
+        point = {"step": step + 1, "rays": self.rays_trained, "wall_s": wall_s}
+        self.curve.append({**point, "training_s": wall_s - self.first_step_s, **scores})
 
     def save_checkpoint(self, step: int) -> None:
         """Results are kept, not checkpoints."""

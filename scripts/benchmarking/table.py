@@ -35,9 +35,9 @@ def quality_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, result in results.items():
         last = result["curve"][-1]
-        length = f"{result['iterations']} x {result['rays_per_batch']}"
-        rows.append([name, length, *(number(last.get(key), form) for key, form in QUALITY.values())])
-    return markdown_table(["method", "steps x rays", *QUALITY], rows)
+        length = [str(result["iterations"]), f"{result['rays'] / 1e6:.2f}"]
+        rows.append([name, *length, *(number(last.get(key), form) for key, form in QUALITY.values())])
+    return markdown_table(["method", "steps", "million rays", *QUALITY], rows)
 
 
 def cost_table(results: Mapping[str, Mapping[str, Any]], compared: Mapping[str, Mapping[str, Any]]) -> str:
