@@ -68,6 +68,7 @@ VARIANTS: dict[str, list[str]] = {
         *(f"{MODEL}exposure.l2-penalty", "0.001"),
     ],
     "all rays from the start": ["diffnerf", "--rays-per-batch.first-rays", "None"],
+    "sensor depth, all rays from the start": ["diffnerf-raw", "--rays-per-batch.first-rays", "None"],
     "no weight decay": ["diffnerf", f"{MODEL}weight-decay-over-views", "0"],
     "weight decay 1e-5": ["diffnerf", "--optimizers.fields.optimizer.weight-decay", "1e-5"],
     "finest cells 512": ["diffnerf", f"{MODEL}max-resolution", "512"],
