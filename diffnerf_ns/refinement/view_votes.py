@@ -88,7 +88,7 @@ def _add_votes(points: Tensor, camera_to_world: Tensor, other: Voter, support: T
 def _add_votes_compiled(
     points: Tensor, camera_to_world: Tensor, other: Voter, support: Tensor, violations: Tensor
 ) -> None:
-    """The same on a CPU, in a tenth of the time."""
+    """The same on a CPU, in a fraction of the time."""
     from diffnerf_ns.refinement import view_votes_numba
 
     maps = (*_motion(camera_to_world, other.camera_to_world), other.intrinsics, other.depth_z_m, other.nearest_z_m)

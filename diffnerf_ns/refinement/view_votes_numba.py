@@ -1,4 +1,4 @@
-"""The inner loop of `view_votes.count_votes` compiled for a CPU, where torch takes ten times as long."""
+"""The inner loop of `view_votes.count_votes` compiled for a CPU, where torch takes several times as long."""
 
 from __future__ import annotations
 
