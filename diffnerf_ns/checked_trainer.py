@@ -1,7 +1,8 @@
 """nerfstudio's trainer, with three differences.
 
 A capture which cannot be trained on leaves nothing behind. A step that runs out of memory is repeated with fewer rays,
-and the number of rays can grow or follow a target. Learning rate schedules without an end of their own end with it.
+and the number of rays can grow or follow a target. Learning rate schedules without an end of their own end with
+training.
 """
 
 from __future__ import annotations

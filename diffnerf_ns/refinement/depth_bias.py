@@ -79,8 +79,8 @@ class _Views:
     patches: Patches
     planes: list[list[Tensor]]
     """Patches of each view's large planes."""
-    sizes: list[tuple[int, int]]
-    """Height and width, pixels."""
+    sizes_px: Tensor
+    """Width and height [V, 2]."""
     intrinsics: Tensor
     """[V, 3, 3], pixels."""
     poses: Tensor
@@ -113,11 +113,13 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
     ]
     found = camera_to_world.new_zeros(len(sizes), KNOT_COUNT + POSE_UNKNOWNS, dtype=torch.float64)
     patches = patches_of_views(depth_z_m, intrinsics)
-    planes = large_planes(patches)
+    planes, sizes_px = large_planes(patches), intrinsics.new_tensor(sizes).flip(-1)
     prior = _prior(len(sizes), False, found.device)
     for number in range(ROUNDS):
         poses = _moved(camera_to_world, found[:, KNOT_COUNT:])
-        evidence = _evidence(_Views(patches, planes, sizes, intrinsics, poses, found[:, :KNOT_COUNT].float()), compared)
+        evidence = _evidence(
+            _Views(patches, planes, sizes_px, intrinsics, poses, found[:, :KNOT_COUNT].float()), compared
+        )
         if number == 0:
             alike = _prior(len(sizes), True, found.device)
             gain = _log_evidence(alike, *evidence) - _log_evidence(prior, *evidence)
@@ -174,7 +176,7 @@ def _step(found: Tensor, prior: Tensor, precision: Tensor, slope: Tensor) -> Ten
 def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Precision [V * unknowns, V * unknowns] of what differences between and within views say, and the slope
     [V, unknowns] of half their squares' sum."""
-    count, unknowns = len(views.sizes), KNOT_COUNT + POSE_UNKNOWNS
+    count, unknowns = len(views.sizes_px), KNOT_COUNT + POSE_UNKNOWNS
     precision = torch.zeros(count * unknowns, count * unknowns, dtype=torch.float64, device=views.poses.device)
     blocks = precision.view(count, unknowns, count, unknowns).movedim(2, 1)
     slope = precision.new_zeros(count, unknowns)
@@ -202,7 +204,7 @@ def _bends(views: _Views, view: int) -> Iterator[tuple[Tensor, Tensor]]:
     """What each large plane of a view says of its factors; see `large_planes.bend`."""
     for members in views.planes[view]:
         centre = views.patches.centre_px[view, members]
-        knots = _knot_weights(centre, centre.new_tensor(views.sizes[view][::-1])).double()
+        knots = _knot_weights(centre, views.sizes_px[view]).double()
         inverse_z = views.patches.inverse_z[view, members, 0].double()
         taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
         precision, slope = bend(taken, centre.double(), knots)
@@ -217,7 +219,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     """
     patches, flat = views.patches, views.patches.flat[view]
     centre = patches.centre_px[view, flat]
-    own_knots = _knot_weights(centre, centre.new_tensor(views.sizes[view][::-1]))
+    own_knots = _knot_weights(centre, views.sizes_px[view])
     z = torch.exp(own_knots @ views.log_factors[view]) / patches.inverse_z[view, flat, 0]
     pose = views.poses[view]
     ray = (rays_through(centre[:, 0], centre[:, 1], views.intrinsics[view]) * z[:, None]) @ pose[:3, :3].T
@@ -228,7 +230,7 @@ def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tens
     local = (points - eyes[:, None]) @ turned
     ahead = -local[..., 2]
     pixel = _pixels(local, matrices)
-    size_px = pixel.new_tensor([views.sizes[other][::-1] for other in others.tolist()])[:, None]
+    size_px = views.sizes_px[others, None]
     place = (pixel / size_px * pixel.new_tensor([PATCHES[1], PATCHES[0]])).floor().long()
     inside = (ahead > 0.1) & ((place >= 0) & (place < place.new_tensor([PATCHES[1], PATCHES[0]]))).all(-1)
     slot = torch.where(inside, place[..., 1] * PATCHES[1] + place[..., 0], 0)
