@@ -1,6 +1,7 @@
 """The hash-grid encoding as compiled, multi-threaded CPU kernels: forward, and backward to table and positions.
 
-Two features per level. Forward and position gradients run in parallel over points. The table gradient runs in parallel
+Two features per level. The forward pass runs in parallel over points; where positions want a gradient, it keeps the
+features' slopes [levels, N, 2, 3], so that backward need not look them up again. The table gradient runs in parallel
 over levels, whose entries are disjoint, so that no two threads write the same entry and the result does not depend on
 scheduling. Cells are located in float64: at fine levels float32 would lose the fraction that interpolation lives on.
 """
@@ -132,33 +133,47 @@ def _backward_table(positions, grad_out, scales, resolutions, offsets, sizes, ha
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _backward_positions(positions, table, grad_out, scales, resolutions, offsets, sizes, hashed, grad_positions):
-    for point in prange(positions.shape[0]):
-        sum_x, sum_y, sum_z = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+def _forward_with_slopes(positions, table, scales, resolutions, offsets, sizes, hashed, out, slopes):
+    num_points = positions.shape[0]
+    num_blocks = (num_points + _BLOCK - 1) // _BLOCK
+    for block in prange(num_blocks):
+        start = block * _BLOCK
+        stop = min(num_points, start + _BLOCK)
         for level in range(scales.shape[0]):
-            scale = scales[level]
-            grad_0, grad_1 = grad_out[point, 2 * level] * scale, grad_out[point, 2 * level + 1] * scale
-            if grad_0 == 0.0 and grad_1 == 0.0:
-                continue
-            x, fx = _locate(positions[point, 0], scale)
-            y, fy = _locate(positions[point, 1], scale)
-            z, fz = _locate(positions[point, 2], scale)
-            e = _entries(x, y, z, resolutions[level], sizes[level], hashed[level], np.uint64(offsets[level]))
-            v000 = table[e[0], 0] * grad_0 + table[e[0], 1] * grad_1
-            v100 = table[e[1], 0] * grad_0 + table[e[1], 1] * grad_1
-            v010 = table[e[2], 0] * grad_0 + table[e[2], 1] * grad_1
-            v110 = table[e[3], 0] * grad_0 + table[e[3], 1] * grad_1
-            v001 = table[e[4], 0] * grad_0 + table[e[4], 1] * grad_1
-            v101 = table[e[5], 0] * grad_0 + table[e[5], 1] * grad_1
-            v011 = table[e[6], 0] * grad_0 + table[e[6], 1] * grad_1
-            v111 = table[e[7], 0] * grad_0 + table[e[7], 1] * grad_1
-            gx, gy, gz = np.float32(1.0) - fx, np.float32(1.0) - fy, np.float32(1.0) - fz
-            sum_x += gz * (gy * (v100 - v000) + fy * (v110 - v010)) + fz * (gy * (v101 - v001) + fy * (v111 - v011))
-            sum_y += gz * (gx * (v010 - v000) + fx * (v110 - v100)) + fz * (gx * (v011 - v001) + fx * (v111 - v101))
-            sum_z += gy * (gx * (v001 - v000) + fx * (v101 - v100)) + fy * (gx * (v011 - v010) + fx * (v111 - v110))
-        grad_positions[point, 0] = sum_x
-        grad_positions[point, 1] = sum_y
-        grad_positions[point, 2] = sum_z
+            scale, resolution, size = scales[level], resolutions[level], sizes[level]
+            is_hashed, offset = hashed[level], np.uint64(offsets[level])
+            for point in range(start, stop):
+                x, fx = _locate(positions[point, 0], scale)
+                y, fy = _locate(positions[point, 1], scale)
+                z, fz = _locate(positions[point, 2], scale)
+                e = _entries(x, y, z, resolution, size, is_hashed, offset)
+                gy, gz = np.float32(1.0) - fy, np.float32(1.0) - fz
+                for f in range(2):
+                    x00, x10 = table[e[1], f] - table[e[0], f], table[e[3], f] - table[e[2], f]
+                    x01, x11 = table[e[5], f] - table[e[4], f], table[e[7], f] - table[e[6], f]
+                    v00, v10 = table[e[0], f] + fx * x00, table[e[2], f] + fx * x10
+                    v01, v11 = table[e[4], f] + fx * x01, table[e[6], f] + fx * x11
+                    v0, v1 = v00 + fy * (v10 - v00), v01 + fy * (v11 - v01)
+                    out[point, 2 * level + f] = v0 + fz * (v1 - v0)
+                    slopes[level, point, f, 0] = scale * (gz * (gy * x00 + fy * x10) + fz * (gy * x01 + fy * x11))
+                    slopes[level, point, f, 1] = scale * (gz * (v10 - v00) + fz * (v11 - v01))
+                    slopes[level, point, f, 2] = scale * (v1 - v0)
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _backward_positions(grad_out, slopes, grad_positions):
+    num_points = grad_out.shape[0]
+    num_blocks = (num_points + _BLOCK - 1) // _BLOCK
+    for block in prange(num_blocks):
+        start = block * _BLOCK
+        stop = min(num_points, start + _BLOCK)
+        for level in range(slopes.shape[0]):
+            for point in range(start, stop):
+                grad_0, grad_1 = grad_out[point, 2 * level], grad_out[point, 2 * level + 1]
+                for axis in range(3):
+                    grad_positions[point, axis] += (
+                        grad_0 * slopes[level, point, 0, axis] + grad_1 * slopes[level, point, 1, axis]
+                    )
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -167,30 +182,37 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 class _HashGridFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, positions: Tensor, table: Tensor, layout: HashGridLayout):
-        ctx.save_for_backward(positions, table)
-        ctx.levels = layout.arrays
-        out = torch.empty(len(positions), len(layout.levels) * table.shape[1])
-        _forward(_array(positions), _array(table), *ctx.levels, out.numpy())  # pyright: ignore[reportCallIssue]
+    def forward(ctx, positions: Tensor, table: Tensor, layout: HashGridLayout, with_slopes: bool):
+        ctx.levels, ctx.table_shape = layout.arrays, table.shape
+        num_levels, num_features = len(layout.levels), table.shape[1]
+        out = torch.empty(len(positions), num_levels * num_features)
+        arrays = (_array(positions), _array(table), *ctx.levels, out.numpy())
+        if not with_slopes:
+            ctx.save_for_backward(positions)
+            _forward(*arrays)  # pyright: ignore[reportCallIssue]
+            return out
+        slopes = torch.empty(num_levels, len(positions), num_features, 3)
+        ctx.save_for_backward(positions, slopes)
+        _forward_with_slopes(*arrays, slopes.numpy())  # pyright: ignore[reportCallIssue]
         return out
 
     @staticmethod
     def backward(ctx, grad_out: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        positions, table = ctx.saved_tensors
+        positions, *slopes = ctx.saved_tensors
         grad_positions = grad_table = None
         grad = _array(grad_out)
         if ctx.needs_input_grad[0]:
-            grad_positions = torch.empty_like(positions, memory_format=torch.contiguous_format)
-            arrays = (_array(positions), _array(table), grad, *ctx.levels, grad_positions.numpy())
-            _backward_positions(*arrays)  # pyright: ignore[reportCallIssue]
+            grad_positions = torch.zeros_like(positions, memory_format=torch.contiguous_format)
+            _backward_positions(grad, slopes[0].numpy(), grad_positions.numpy())  # pyright: ignore[reportCallIssue]
         if ctx.needs_input_grad[1]:
-            grad_table = torch.zeros_like(table)
+            grad_table = torch.zeros(ctx.table_shape)
             arrays = (_array(positions), grad, *ctx.levels, grad_table.numpy())
             _backward_table(*arrays)  # pyright: ignore[reportCallIssue]
-        return grad_positions, grad_table, None
+        return grad_positions, grad_table, None, None
 
 
 def encode(positions: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
     """Features [N, levels * F] of float32 CPU positions [N, 3] in [0, 1]^3; see `hash_grid_torch.encode`."""
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
-    return _HashGridFunction.apply(positions, table, layout)  # pyright: ignore[reportReturnType]
+    with_slopes = positions.requires_grad and torch.is_grad_enabled()
+    return _HashGridFunction.apply(positions, table, layout, with_slopes)  # pyright: ignore[reportReturnType]

@@ -85,6 +85,17 @@ def test_numba_equals_torch_at_the_corners_of_the_cube():
     )
 
 
+def test_numba_encodes_alike_whether_positions_want_a_gradient_or_not():
+    results = []
+    for positions in (_positions(2000), _positions(2000).detach()):
+        table = _table()
+        features = hash_grid_numba.encode(positions, table, LAYOUT)
+        features.sum().backward()
+        results.append((features.detach(), table.grad))
+    for wanted, unwanted in zip(*results, strict=True):
+        torch.testing.assert_close(wanted, unwanted, atol=1e-6, rtol=1e-6)
+
+
 def test_numba_gives_the_same_gradient_twice():
     grads = []
     for _ in range(2):
