@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from diffnerf_ns.field.volume_rendering import midpoints, render_weights, sample_from_histogram, stratified
 
-OPTICAL_DEPTH_OF_A_STEP = 1.0
-"""Most that one look-up takes of a ray: cells are coarser than surfaces, which may lie behind a cell's first part."""
+OPTICAL_DEPTH_OF_A_STEP = 0.25
+"""Most that one look-up takes of a ray: cells are coarser than surfaces. A ray that passes an object closely goes
+through its cells too, and what is behind still needs samples."""
 
 EMPTY_OPTICAL_DEPTH = 0.05
 """A density that takes less of a ray across a cell's diagonal counts as none: untrained fields are thin fog everywhere,

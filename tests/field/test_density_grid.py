@@ -34,6 +34,17 @@ def test_after_looking_at_the_field_samples_go_to_the_wall():
     assert near_wall.float().mean() > 0.9
 
 
+def test_a_ray_that_passes_an_object_closely_has_samples_at_the_wall_behind():
+    grid = DensityGrid(BOX, 96).eval()
+    grid.clear(torch.ones(96**3, dtype=torch.bool))
+    x = torch.linspace(-0.995, 0.995, 399)[:, None]
+    beside, wall = (x > -0.1) & (x < 0.1), (x > 0.3) & (x < 0.4)
+    on_ray = torch.cat([x, torch.full_like(x, 0.1), torch.full_like(x, 0.1)], dim=-1)
+    grid.observe(on_ray, torch.where(beside | wall, 1e4, 0.0)[:, 0])
+    lengths = grid.propose(*_along_x(1), steps=64, count=32)
+    assert ((lengths > 1.3) & (lengths < 1.4)).sum() >= 3
+
+
 def test_observed_matter_is_remembered_and_never_lowered_by_observation():
     grid = DensityGrid(BOX, 8)
     point = torch.tensor([[0.3, 0.3, 0.3]])
