@@ -50,6 +50,13 @@ class RaysPerBatch:
     _seconds: list[float] = field(default_factory=list)
     _gib: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        first, share = self.config.first_rays, self.config.growth_share
+        if first is not None and first < 1:
+            raise ValueError(f"rays-per-batch.first-rays is {first}: give 1 or more, or None for all from the start")
+        if not 0 <= share <= 1:
+            raise ValueError(f"rays-per-batch.growth-share is {share}: give a share of training between 0 and 1")
+
     def planned(self, step: int, steps: int, all_rays: int) -> int:
         """Rays of a step, the first of which is 0, of a training of so many steps that comes to `all_rays`."""
         first = min(self.config.first_rays or all_rays, all_rays)

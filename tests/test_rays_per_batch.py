@@ -94,3 +94,11 @@ def test_rays_that_are_not_to_grow_are_all_from_the_start(settings):
 def test_a_growth_of_no_length_is_over_after_a_few_steps():
     policy = RaysPerBatch(RaysPerBatchConfig(first_rays=1024, growth_share=0.0))
     assert [policy.planned(step, 1000, 4096) for step in range(4)] == [1024, 2048, 4096, 4096]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"), [({"first_rays": 0}, "first-rays is 0"), ({"growth_share": 1.5}, "growth-share is 1.5")]
+)
+def test_settings_that_make_no_sense_are_named(settings, named):
+    with pytest.raises(ValueError, match=named):
+        RaysPerBatch(RaysPerBatchConfig(**settings))
