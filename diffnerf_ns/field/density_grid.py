@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffnerf_ns.cpu_features import compiles_for
 from diffnerf_ns.field.volume_rendering import midpoints, render_weights, sample_from_histogram, stratified
 
 OPTICAL_DEPTH_OF_A_STEP = 0.25
 """Most that one look-up takes of a ray: cells are coarser than surfaces. A ray that passes an object closely goes
 through its cells too, and what is behind still needs samples."""
+
+SHARE_OF_EMPTINESS = 0.01
+"""Samples that go anywhere on a ray, as a share of those that go to matter."""
 
 EMPTY_OPTICAL_DEPTH = 0.05
 """A density that takes less of a ray across a cell's diagonal counts as none: untrained fields are thin fog everywhere,
@@ -55,12 +60,34 @@ class DensityGrid(nn.Module):
     @torch.no_grad()
     def propose(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, steps: int, count: int) -> Tensor:
         """`count` sorted ray lengths [N, count] where the grid expects the ray to end, from `steps` look-ups a ray."""
+        if compiles_for(origins.device.type):
+            return self._propose_compiled(origins, directions, near, far, steps, count)
         jitter = self.training
         edges = torch.cat([near, stratified(near, far, steps, jitter), far], dim=-1)
         positions = origins[:, None, :] + directions[:, None, :] * midpoints(edges)[..., None]
         longest = OPTICAL_DEPTH_OF_A_STEP / (edges[:, 1:] - edges[:, :-1]).clamp(min=1e-6)
         weights = render_weights(torch.minimum(self.density[self.cell_index(positions)], longest), edges)
-        return sample_from_histogram(edges, spread(weights) + 0.01 / steps, count, jitter)
+        return sample_from_histogram(edges, spread(weights) + SHARE_OF_EMPTINESS / steps, count, jitter)
+
+    def _propose_compiled(
+        self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, steps: int, count: int
+    ) -> Tensor:
+        """The same on a CPU, from the same random numbers."""
+        from diffnerf_ns.field import density_grid_numba
+        from diffnerf_ns.field.numba_threads import share_torch_threads
+
+        jitter, offsets = torch.full((len(origins), steps), 0.5), torch.full((len(origins),), 0.5)
+        if self.training:
+            jitter, offsets = torch.rand(len(origins), steps), torch.rand(len(origins))
+        lengths = torch.empty(len(origins), count)
+        cells_per_unit = self.resolution / (self.aabb[1] - self.aabb[0])
+        rays = origins, directions, near[:, 0], far[:, 0], jitter, offsets
+        arrays = (tensor.detach().contiguous().numpy() for tensor in rays)
+        limits = np.float32(OPTICAL_DEPTH_OF_A_STEP), np.float32(SHARE_OF_EMPTINESS / steps)
+        grid = self.density.numpy(), self.resolution, self.aabb[0].numpy(), cells_per_unit.numpy()
+        share_torch_threads()
+        density_grid_numba.propose(*arrays, *grid, *limits, lengths.numpy())  # pyright: ignore[reportCallIssue]
+        return lengths
 
     @torch.no_grad()
     def clear(self, cells: Tensor) -> None:

@@ -8,13 +8,13 @@ scheduling. Cells are located in float64: at fine levels float32 would lose the 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
 
 from diffnerf_ns.field.hash_grid_layout import HashGridLayout
+from diffnerf_ns.field.numba_threads import share_torch_threads
 
 _BLOCK = 512
 _PRIME_Y = np.uint32(2654435761)
@@ -213,6 +213,6 @@ class _HashGridFunction(torch.autograd.Function):
 
 def encode(positions: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
     """Features [N, levels * F] of float32 CPU positions [N, 3] in [0, 1]^3; see `hash_grid_torch.encode`."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
+    share_torch_threads()
     with_slopes = positions.requires_grad and torch.is_grad_enabled()
     return _HashGridFunction.apply(positions, table, layout, with_slopes)  # pyright: ignore[reportReturnType]

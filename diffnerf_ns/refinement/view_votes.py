@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffnerf_ns.cpu_features import compiles_for
 from diffnerf_ns.refinement.tsdf import pixel_rays
 from diffnerf_ns.refinement.view_tolerance import CLEARLY_BEHIND, LEAST_AHEAD_M, tolerance_m
 
@@ -60,16 +59,10 @@ def count_votes(
     height, width = surface_z_m.shape
     points = (pixel_rays(height, width, intrinsics) * surface_z_m[..., None]).reshape(-1, 3)
     votes = points.new_zeros(2, height * width)
-    add_votes = _add_votes_compiled if _compiles(points.device.type) else _add_votes
+    add_votes = _add_votes_compiled if compiles_for(points.device.type) else _add_votes
     for other in others:
         add_votes(points, camera_to_world, other, *votes)
     return votes[0].view(height, width), votes[1].view(height, width)
-
-
-@functools.cache
-def _compiles(device_type: str) -> bool:
-    """Whether there is a compiled inner loop for this device; training a refiner does not need numba."""
-    return device_type == "cpu" and importlib.util.find_spec("numba") is not None
 
 
 def _add_votes(points: Tensor, camera_to_world: Tensor, other: Voter, support: Tensor, violations: Tensor) -> None:

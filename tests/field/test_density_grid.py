@@ -1,7 +1,9 @@
 """The density grid sends samples to where the field has matter."""
 
+import pytest
 import torch
 
+from diffnerf_ns.field import density_grid
 from diffnerf_ns.field.density_grid import DensityGrid, spread
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -43,6 +45,24 @@ def test_a_ray_that_passes_an_object_closely_has_samples_at_the_wall_behind():
     grid.observe(on_ray, torch.where(beside | wall, 1e4, 0.0)[:, 0])
     lengths = grid.propose(*_along_x(1), steps=64, count=32)
     assert ((lengths > 1.3) & (lengths < 1.4)).sum() >= 3
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_compiled_for_a_cpu_it_proposes_what_torch_does(training, monkeypatch):
+    torch.manual_seed(3)
+    grid = DensityGrid(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 2.0, 1.5]]), 24).train(training)
+    grid.density.copy_(torch.where(torch.rand(24**3) < 0.05, 300.0, 0.02 * torch.rand(24**3)))
+    origins, directions = torch.rand(500, 3) - 0.5, torch.nn.functional.normalize(torch.randn(500, 3), dim=-1)
+    rays = origins, directions, 0.1 * torch.rand(500, 1), 1.0 + torch.rand(500, 1)
+    results = []
+    for compiled in (True, False):
+        monkeypatch.setattr(density_grid, "compiles_for", lambda device_type, compiled=compiled: compiled)
+        torch.manual_seed(4)
+        results.append(grid.propose(*rays, steps=64, count=24))
+    difference = (results[0] - results[1]).abs()
+    assert (difference < 1e-4).float().mean() > 0.999  # a look-up on the border of a cell may fall on either side
+    assert difference.max() < 0.1
+    assert (results[0][:, 1:] >= results[0][:, :-1]).all()
 
 
 def test_observed_matter_is_remembered_and_never_lowered_by_observation():

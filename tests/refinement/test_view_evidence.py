@@ -65,7 +65,7 @@ def test_compiled_votes_are_those_of_torch(monkeypatch) -> None:
     others = voters_of(depth[1:], INTRINSICS.expand(3, 3, 3), turned[1:])
     votes = {}
     for compiled in (True, False):
-        monkeypatch.setattr(view_votes, "_compiles", lambda _, compiled=compiled: compiled)
+        monkeypatch.setattr(view_votes, "compiles_for", lambda _, compiled=compiled: compiled)
         votes[compiled] = torch.stack(count_votes(depth[0], INTRINSICS, turned[0], others))
     assert votes[True].flatten(1).amax(1).tolist() == [3, 3]
     assert (votes[True] != votes[False]).float().mean() < 1e-3
