@@ -82,7 +82,7 @@ class DensityGrid(nn.Module):
         lengths = torch.empty(len(origins), count)
         cells_per_unit = self.resolution / (self.aabb[1] - self.aabb[0])
         rays = origins, directions, near[:, 0], far[:, 0], jitter, offsets
-        arrays = (tensor.detach().contiguous().numpy() for tensor in rays)
+        arrays = (tensor.detach().float().contiguous().numpy() for tensor in rays)
         limits = np.float32(OPTICAL_DEPTH_OF_A_STEP), np.float32(SHARE_OF_EMPTINESS / steps)
         grid = self.density.numpy(), self.resolution, self.aabb[0].numpy(), cells_per_unit.numpy()
         share_torch_threads()

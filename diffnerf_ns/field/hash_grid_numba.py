@@ -17,6 +17,7 @@ from diffnerf_ns.field.hash_grid_layout import HashGridLayout
 from diffnerf_ns.field.numba_threads import share_torch_threads
 
 _BLOCK = 512
+_POINTS_AT_A_TIME = 65536
 _PRIME_Y = np.uint32(2654435761)
 _PRIME_Z = np.uint32(805459861)
 _ONE = np.uint32(1)
@@ -176,6 +177,11 @@ def _backward_positions(grad_out, slopes, grad_positions):
                     )
 
 
+def _parts(array: np.ndarray) -> list[np.ndarray]:
+    """An array's rows, so many at a time that their slopes stay in memory which the process has already."""
+    return [array[start : start + _POINTS_AT_A_TIME] for start in range(0, len(array), _POINTS_AT_A_TIME)]
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
@@ -185,15 +191,17 @@ class _HashGridFunction(torch.autograd.Function):
     def forward(ctx, positions: Tensor, table: Tensor, layout: HashGridLayout, with_slopes: bool):
         ctx.levels, ctx.table_shape = layout.arrays, table.shape
         num_levels, num_features = len(layout.levels), table.shape[1]
-        out = torch.empty(len(positions), num_levels * num_features)
-        arrays = (_array(positions), _array(table), *ctx.levels, out.numpy())
-        if not with_slopes:
-            ctx.save_for_backward(positions)
-            _forward(*arrays)  # pyright: ignore[reportCallIssue]
-            return out
-        slopes = torch.empty(num_levels, len(positions), num_features, 3)
-        ctx.save_for_backward(positions, slopes)
-        _forward_with_slopes(*arrays, slopes.numpy())  # pyright: ignore[reportCallIssue]
+        points, entries = _array(positions), _array(table)
+        out = torch.empty(len(points), num_levels * num_features)
+        slopes = []
+        if with_slopes:
+            for part, part_of_out in zip(_parts(points), _parts(out.numpy()), strict=True):
+                slopes.append(torch.empty(num_levels, len(part), num_features, 3))
+                arrays = (part, entries, *ctx.levels, part_of_out, slopes[-1].numpy())
+                _forward_with_slopes(*arrays)  # pyright: ignore[reportCallIssue]
+        else:
+            _forward(points, entries, *ctx.levels, out.numpy())  # pyright: ignore[reportCallIssue]
+        ctx.save_for_backward(positions, *slopes)
         return out
 
     @staticmethod
@@ -203,7 +211,10 @@ class _HashGridFunction(torch.autograd.Function):
         grad = _array(grad_out)
         if ctx.needs_input_grad[0]:
             grad_positions = torch.zeros_like(positions, memory_format=torch.contiguous_format)
-            _backward_positions(grad, slopes[0].numpy(), grad_positions.numpy())  # pyright: ignore[reportCallIssue]
+            for arrays in zip(
+                _parts(grad), [part.numpy() for part in slopes], _parts(grad_positions.numpy()), strict=True
+            ):
+                _backward_positions(*arrays)  # pyright: ignore[reportCallIssue]
         if ctx.needs_input_grad[1]:
             grad_table = torch.zeros(ctx.table_shape)
             arrays = (_array(positions), grad, *ctx.levels, grad_table.numpy())

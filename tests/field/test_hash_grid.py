@@ -63,7 +63,9 @@ def test_a_hashed_entry_is_the_published_hash_of_its_corner():
     torch.testing.assert_close(features[0, 6:8], table[level.offset + mixed % level.size].double(), atol=1e-5, rtol=0)
 
 
-def test_numba_equals_torch_in_value_and_in_both_gradients():
+@pytest.mark.parametrize("points_at_a_time", [700, 65536])
+def test_numba_equals_torch_in_value_and_in_both_gradients(points_at_a_time, monkeypatch):
+    monkeypatch.setattr(hash_grid_numba, "_POINTS_AT_A_TIME", points_at_a_time)
     results = []
     for module in (hash_grid_torch, hash_grid_numba):
         positions, table = _positions(2000), _table()
