@@ -76,9 +76,10 @@ class DensityGrid(nn.Module):
         from diffnerf_ns.field import density_grid_numba
         from diffnerf_ns.field.numba_threads import share_torch_threads
 
-        jitter, offsets = torch.full((len(origins), steps), 0.5), torch.full((len(origins),), 0.5)
         if self.training:
             jitter, offsets = torch.rand(len(origins), steps), torch.rand(len(origins))
+        else:
+            jitter, offsets = torch.full((len(origins), steps), 0.5), torch.full((len(origins),), 0.5)
         lengths = torch.empty(len(origins), count)
         cells_per_unit = self.resolution / (self.aabb[1] - self.aabb[0])
         rays = origins, directions, near[:, 0], far[:, 0], jitter, offsets

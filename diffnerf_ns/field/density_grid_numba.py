@@ -42,11 +42,8 @@ def propose(
     num_rays, steps = jitter.shape
     count = lengths.shape[1]
     for block in prange((num_rays + _BLOCK - 1) // _BLOCK):
-        edges, ended, below = (
-            np.empty(steps + 2, np.float32),
-            np.empty(steps + 3, np.float32),
-            np.empty(steps + 2, np.float32),
-        )
+        edges, below = np.empty(steps + 2, np.float32), np.empty(steps + 2, np.float32)
+        ended = np.empty(steps + 3, np.float32)
         ended[0] = ended[steps + 2] = below[0] = _ZERO
         for ray in range(block * _BLOCK, min(num_rays, (block + 1) * _BLOCK)):
             extent = far[ray] - near[ray]
