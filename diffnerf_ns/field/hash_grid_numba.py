@@ -77,6 +77,15 @@ def _entries(x, y, z, resolution, size, hashed, first):
 
 
 @njit(inline="always")
+def _cell_of(position, scale, resolution, size, hashed, first):
+    """Table entries of the eight corners around a position, and where it is between them along each axis."""
+    x, fx = _locate(position[0], scale)
+    y, fy = _locate(position[1], scale)
+    z, fz = _locate(position[2], scale)
+    return _entries(x, y, z, resolution, size, hashed, first), fx, fy, fz
+
+
+@njit(inline="always")
 def _weights(fx, fy, fz):
     """Trilinear weights of the eight corners, in the order of `_entries`."""
     gx, gy, gz = np.float32(1.0) - fx, np.float32(1.0) - fy, np.float32(1.0) - fz
@@ -95,10 +104,7 @@ def _forward(positions, table, scales, resolutions, offsets, sizes, hashed, out)
             scale, resolution, size = scales[level], resolutions[level], sizes[level]
             is_hashed, offset = hashed[level], np.uint64(offsets[level])
             for point in range(start, stop):
-                x, fx = _locate(positions[point, 0], scale)
-                y, fy = _locate(positions[point, 1], scale)
-                z, fz = _locate(positions[point, 2], scale)
-                e = _entries(x, y, z, resolution, size, is_hashed, offset)
+                e, fx, fy, fz = _cell_of(positions[point], scale, resolution, size, is_hashed, offset)
                 w = _weights(fx, fy, fz)
                 out[point, 2 * level] = (
                     (w[0] * table[e[0], 0] + w[1] * table[e[1], 0])
@@ -123,10 +129,7 @@ def _backward_table(positions, grad_out, scales, resolutions, offsets, sizes, ha
             grad_0, grad_1 = grad_out[point, 2 * level], grad_out[point, 2 * level + 1]
             if grad_0 == 0.0 and grad_1 == 0.0:
                 continue
-            x, fx = _locate(positions[point, 0], scale)
-            y, fy = _locate(positions[point, 1], scale)
-            z, fz = _locate(positions[point, 2], scale)
-            e = _entries(x, y, z, resolution, size, is_hashed, offset)
+            e, fx, fy, fz = _cell_of(positions[point], scale, resolution, size, is_hashed, offset)
             w = _weights(fx, fy, fz)
             for corner in range(8):
                 grad_table[e[corner], 0] += w[corner] * grad_0
@@ -144,10 +147,7 @@ def _forward_with_slopes(positions, table, scales, resolutions, offsets, sizes, 
             scale, resolution, size = scales[level], resolutions[level], sizes[level]
             is_hashed, offset = hashed[level], np.uint64(offsets[level])
             for point in range(start, stop):
-                x, fx = _locate(positions[point, 0], scale)
-                y, fy = _locate(positions[point, 1], scale)
-                z, fz = _locate(positions[point, 2], scale)
-                e = _entries(x, y, z, resolution, size, is_hashed, offset)
+                e, fx, fy, fz = _cell_of(positions[point], scale, resolution, size, is_hashed, offset)
                 gy, gz = np.float32(1.0) - fy, np.float32(1.0) - fz
                 for f in range(2):
                     x00, x10 = table[e[1], f] - table[e[0], f], table[e[3], f] - table[e[2], f]
