@@ -69,8 +69,8 @@ SAYS_NOTHING_OF_DEVICES = frozenset(
     }
 )
 
-MOST_STORAGES = 20_000
-"""Known storages beyond which those that are gone are forgotten."""
+MOST_STORAGES = 1000
+"""Known storages at which those that are gone are forgotten: a weak reference keeps their memory."""
 
 ANSWERS: dict[str, Any] = {
     "is_available": True,
@@ -93,12 +93,29 @@ ANSWERS: dict[str, Any] = {
 """What `torch.cuda` says of itself."""
 
 
+class SimulatedGenerator(torch.Generator):
+    """Random numbers for one device; they are the CPU's."""
+
+    def __new__(cls, device: torch.device | str = "cpu") -> SimulatedGenerator:
+        generator = super().__new__(cls, device="cpu")
+        generator.of_device = torch.device(device)
+        return generator
+
+    of_device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where it may be used."""
+        return self.of_device
+
+
 class SimulatedCuda(TorchFunctionMode):
     """Knows which tensors are on the device."""
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[int, StorageWeakRef] = {}
+        self._most = MOST_STORAGES
         self._backwards = 0
 
     def holds(self, tensor: Tensor) -> bool:
@@ -109,8 +126,9 @@ class SimulatedCuda(TorchFunctionMode):
         """Declares a tensor to be on the device."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._known:
-            if len(self._known) > MOST_STORAGES:
+            if len(self._known) > self._most:
                 self._known = {key: known for key, known in self._known.items() if not known.expired()}
+                self._most = MOST_STORAGES + len(self._known)
             self._known[storage._cdata] = StorageWeakRef(storage)
         return tensor
 
@@ -139,6 +157,7 @@ class SimulatedCuda(TorchFunctionMode):
         if asked is not None:
             kwargs["device"] = CPU
         self._check(name, args, given)
+        self._check_generator(name, kwargs.get("generator"), asked, given)
         storages = {one.untyped_storage()._cdata for one in given}
         result = func(*args, **kwargs)
         if name == "type_as":
@@ -220,6 +239,13 @@ class SimulatedCuda(TorchFunctionMode):
             shapes = ", ".join(f"{tuple(one.shape)} on {CUDA if self.holds(one) else CPU}" for one in given)
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} of {shapes}")
 
+    def _check_generator(self, name: str, generator: Any, asked: Any, given: list[Tensor]) -> None:
+        if not isinstance(generator, SimulatedGenerator):
+            return
+        on_device = torch.device(asked).type == "cuda" if asked is not None else any(self.holds(one) for one in given)
+        if on_device != (generator.device.type == "cuda"):
+            raise RuntimeError(f"{name} expected a generator of the same device, but found {generator.device}")
+
 
 def _numbers(index: Any) -> bool:
     """Whether tensors in an index have no dimensions, so that they count as numbers."""
@@ -248,6 +274,7 @@ def simulated_cuda() -> Iterator[SimulatedCuda]:
     with contextlib.ExitStack() as stack:
         for name, answer in ANSWERS.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, lambda *_, answer=answer, **__: answer))
+        stack.enter_context(mock.patch.object(torch, "Generator", SimulatedGenerator))
         stack.enter_context(mock.patch.object(torch.autocast, "__init__", init))
         stack.enter_context(mock.patch.object(torch, "is_autocast_enabled", of_cpu(real_enabled)))
         stack.enter_context(mock.patch.object(torch, "get_autocast_dtype", of_cpu(real_dtype)))

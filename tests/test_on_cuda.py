@@ -81,6 +81,15 @@ def test_what_a_gpu_allows_is_allowed(cuda: SimulatedCuda) -> None:
     assert not here.is_cuda
 
 
+def test_random_numbers_come_from_the_generator_of_their_device(cuda: SimulatedCuda) -> None:
+    there, here = torch.Generator("cuda"), torch.Generator()
+    assert torch.rand(2, generator=there, device="cuda").is_cuda
+    with pytest.raises(RuntimeError, match="generator of the same device, but found cpu"):
+        torch.rand(2, generator=here, device="cuda")
+    with pytest.raises(RuntimeError, match="generator of the same device, but found cuda"):
+        torch.rand(2, generator=there)
+
+
 def test_gradients_lie_where_their_parameters_do(cuda: SimulatedCuda) -> None:
     layer = torch.nn.Linear(2, 1).to("cuda")
     layer(torch.ones(4, 2, device="cuda")).sum().backward()
