@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.utils.eval_utils import eval_setup
 from simulated_cuda import CUDA, SimulatedCuda, simulated_cuda
 
 from diffnerf_ns.method_configs.diffnerf import diffnerf  # pyright: ignore[reportMissingImports]
 from diffnerf_ns.method_configs.diffnerf_mlp import diffnerf_mlp  # pyright: ignore[reportMissingImports]
+
+SMALL = {"pipeline__model__log2_hashmap_size": 12, "pipeline__model__density_grid_resolution": 24}
 
 
 @pytest.fixture
@@ -116,8 +119,7 @@ def test_gradients_lie_where_their_parameters_do(cuda: SimulatedCuda) -> None:
     ids=["default", "all-terms", "images-on-gpu"],
 )
 def test_diffnerf_refines_trains_and_evaluates(train: Callable, settings: dict) -> None:
-    small = {"pipeline__model__log2_hashmap_size": 12, "pipeline__model__density_grid_resolution": 24}
-    trainer = train(diffnerf, **small, **settings)
+    trainer = train(diffnerf, **SMALL, **settings)
     model = trainer.pipeline.model
     assert {parameter.device for parameter in model.parameters()} == {CUDA}
     assert {buffer.device for buffer in model.buffers()} == {CUDA}
@@ -128,6 +130,19 @@ def test_diffnerf_refines_trains_and_evaluates(train: Callable, settings: dict) 
     assert {name: output.device for name, output in outputs.items() if output.device != CUDA} == {}
     assert torch.isfinite(outputs["rgb"]).all()
     assert (outputs["depth"] > 0).all()
+
+
+def test_a_checkpoint_is_loaded_and_scored_as_ns_eval_does(train: Callable) -> None:
+    trainer = train(diffnerf, **SMALL)
+    trainer.config.save_config()
+    _, pipeline, checkpoint, step = eval_setup(trainer.base_dir / "config.yml")
+    assert (checkpoint.name, step) == ("step-000000002.ckpt", 2)
+    trained = trainer.pipeline.state_dict()
+    assert all(torch.equal(values, trained[name]) for name, values in pipeline.state_dict().items() if name in trained)
+    assert {parameter.device for parameter in pipeline.parameters()} == {CUDA}
+    metrics = pipeline.get_average_eval_image_metrics()
+    assert metrics["psnr"] > 5
+    assert 0 < metrics["depth_mae_m"] < 2
 
 
 def test_classic_nerf_trains_and_evaluates(train: Callable) -> None:
