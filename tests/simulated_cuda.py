@@ -122,6 +122,10 @@ class SimulatedCuda(TorchFunctionMode):
         """Whether a tensor is on the device; during a backward pass all are, since autograd's own are on no list."""
         return self._backwards > 0 or tensor.untyped_storage()._cdata in self._known
 
+    def device_of(self, tensor: Tensor) -> torch.device:
+        """Where a tensor is."""
+        return CUDA if self.holds(tensor) else CPU
+
     def take(self, tensor: Tensor) -> Tensor:
         """Declares a tensor to be on the device."""
         storage = tensor.untyped_storage()
@@ -157,15 +161,15 @@ class SimulatedCuda(TorchFunctionMode):
         if asked is not None:
             kwargs["device"] = CPU
         self._check(name, args, given)
-        self._check_generator(name, kwargs.get("generator"), asked, given)
-        storages = {one.untyped_storage()._cdata for one in given}
-        result = func(*args, **kwargs)
-        if name == "type_as":
-            return self._moved(result.clone(), CUDA if self.holds(args[1]) else CPU)
         if asked is not None:
             on_device = torch.device(asked).type == "cuda"
         else:
             on_device = func is not torch.tensor and any(self.holds(one) for one in given)
+        _check_generator(name, kwargs.get("generator"), on_device)
+        storages = {one.untyped_storage()._cdata for one in given}
+        result = func(*args, **kwargs)
+        if name == "type_as":
+            return self._moved(result.clone(), self.device_of(args[1]))
         if on_device:
             for one in tree_iter(result):
                 if isinstance(one, Tensor) and one.untyped_storage()._cdata not in storages:
@@ -175,7 +179,7 @@ class SimulatedCuda(TorchFunctionMode):
     def _attribute(self, func: Any, tensor: Tensor) -> Any:
         attribute = getattr(func, "__self__", None)
         if attribute is Tensor.device:
-            return CUDA if self.holds(tensor) else CPU
+            return self.device_of(tensor)
         if attribute is Tensor.is_cuda:
             return self.holds(tensor)
         if attribute is Tensor.is_cpu:
@@ -199,12 +203,12 @@ class SimulatedCuda(TorchFunctionMode):
 
     def _to(self, func: Any, tensor: Tensor, rest: list[Any], kwargs: dict[str, Any]) -> Tensor:
         named = [*rest, *kwargs.values()]
-        device, dtype = (CUDA if self.holds(tensor) else CPU), tensor.dtype
+        device, dtype = self.device_of(tensor), tensor.dtype
         if func is not Tensor.to:
             device = CPU if func is Tensor.cpu else CUDA
         for one in named:
             if isinstance(one, Tensor):
-                device, dtype = (CUDA if self.holds(one) else CPU), one.dtype
+                device, dtype = self.device_of(one), one.dtype
             elif isinstance(one, torch.dtype):
                 dtype = one
             elif isinstance(one, str | torch.device):
@@ -236,15 +240,14 @@ class SimulatedCuda(TorchFunctionMode):
         else:
             allowed = name not in TAKES_NO_SCALARS and all(one.ndim == 0 for one in elsewhere)
         if not allowed:
-            shapes = ", ".join(f"{tuple(one.shape)} on {CUDA if self.holds(one) else CPU}" for one in given)
+            shapes = ", ".join(f"{tuple(one.shape)} on {self.device_of(one)}" for one in given)
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} of {shapes}")
 
-    def _check_generator(self, name: str, generator: Any, asked: Any, given: list[Tensor]) -> None:
-        if not isinstance(generator, SimulatedGenerator):
-            return
-        on_device = torch.device(asked).type == "cuda" if asked is not None else any(self.holds(one) for one in given)
-        if on_device != (generator.device.type == "cuda"):
-            raise RuntimeError(f"{name} expected a generator of the same device, but found {generator.device}")
+
+def _check_generator(name: str, generator: Any, on_device: bool) -> None:
+    """Raises where random numbers for one device are asked of another's generator."""
+    if isinstance(generator, SimulatedGenerator) and on_device != (generator.device.type == "cuda"):
+        raise RuntimeError(f"{name} expected a generator of the same device, but found {generator.device}")
 
 
 def _numbers(index: Any) -> bool:
