@@ -10,7 +10,6 @@ import torch
 from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
-from torchmetrics.functional import structural_similarity_index_measure
 
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
 
@@ -27,6 +26,16 @@ def _lpips() -> nn.Module | None:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+
+
+def structural_similarity(predicted: Tensor, truth: Tensor) -> float:
+    """SSIM of images [1, 3, H, W], 0..1."""
+    # here, because importing it takes a second that training need not wait for
+    from torchmetrics.functional import structural_similarity_index_measure
+
+    similarity = structural_similarity_index_measure(predicted, truth, data_range=1.0)
+    assert isinstance(similarity, Tensor)
+    return float(similarity)
 
 
 class ImageMetrics:
@@ -49,9 +58,7 @@ class ImageMetrics:
         rgb = outputs["rgb"].clamp(0.0, 1.0)
         predicted, truth = (image.movedim(-1, 0)[None] for image in (rgb, truth_rgb))
         mse = torch.mean((predicted - truth) ** 2).clamp(min=1e-10)
-        ssim = structural_similarity_index_measure(predicted, truth, data_range=1.0)
-        assert isinstance(ssim, Tensor)
-        metrics = {"psnr": float(-10.0 * torch.log10(mse)), "ssim": float(ssim)}
+        metrics = {"psnr": float(-10.0 * torch.log10(mse)), "ssim": structural_similarity(predicted, truth)}
         lpips = _lpips()
         if lpips is not None:
             metrics["lpips"] = float(lpips.to(rgb.device)(predicted, truth))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchmetrics.image.lpip
 from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.data.datamanagers.parallel_datamanager import ParallelDataManagerConfig
@@ -35,10 +34,17 @@ from scripts.benchmarking.measured_trainer import MeasuredTrainer, TrainingClock
 
 
 class NoLpips(nn.Module):
-    """Takes the place of LPIPS, which nerfacto builds at its start and which would download its weights."""
+    """Takes the place of LPIPS, which nerfstudio's methods build at their start; its weights would be downloaded."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__()
+
+
+def leave_out_lpips() -> None:
+    """Puts `NoLpips` in its place; imports what nerfstudio's methods import at their start."""
+    import torchmetrics.image.lpip
+
+    torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity = NoLpips
 
 
 def main() -> None:
@@ -56,7 +62,8 @@ def run(job: dict[str, Any], folder: Path, clock: TrainingClock) -> dict[str, An
         folder: where working files go.
         clock: started when the process was asked for.
     """
-    torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity = NoLpips
+    if not job["base"].startswith("diffnerf"):  # which have it only in their own evaluations
+        leave_out_lpips()
     capture = Path(job["capture"])
     trained_on = capture
     if job["refined_depth"]:

@@ -7,11 +7,11 @@ import time
 import torch
 from nerfstudio.models.base_model import Model
 from torch import Tensor
-from torchmetrics.functional import structural_similarity_index_measure
 
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.depth_units import metres_from_scene
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
+from diffnerf_ns.field.image_metrics import structural_similarity
 from diffnerf_ns.rgbd_dataset import RGBDDataset
 from scripts.benchmarking.prepared_capture import chosen_views
 from scripts.rendered_depth import rendered_depth_z_m
@@ -65,6 +65,4 @@ class HeldOutViews:
 def _color_scores(rgb: Tensor, photo: Tensor) -> dict[str, float]:
     mse = torch.mean((rgb - photo) ** 2).clamp(min=1e-10)
     predicted, truth = (image.movedim(-1, 0)[None] for image in (rgb, photo))
-    ssim = structural_similarity_index_measure(predicted, truth, data_range=1.0)
-    assert isinstance(ssim, Tensor)
-    return {"psnr": float(-10.0 * torch.log10(mse)), "ssim": float(ssim)}
+    return {"psnr": float(-10.0 * torch.log10(mse)), "ssim": structural_similarity(predicted, truth)}
