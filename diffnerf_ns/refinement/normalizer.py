@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from diffnerf_ns.cpu_features import compiles_for
 
 DETAIL_RADII = (2, 8, 32)
 """Neighbourhoods, in pixels to each side, against which the first guess shows its relief."""
@@ -113,6 +116,8 @@ def local_disagreement(sensor_z_m: Tensor, fused_z_m: Tensor | None) -> Tensor:
 
 def fill_missing(depth_z_m: Tensor) -> Tensor:
     """Fills missing depth from the nearest pixel that has any (jump flooding); 2 m in an image without any depth."""
+    if compiles_for(depth_z_m.device.type):
+        return _fill_missing_compiled(depth_z_m)
     height, width = depth_z_m.shape[1:]
     image, row, column = (index.int() for index in (depth_z_m <= 0).nonzero().unbind(1))
     if len(row) == 0:
@@ -145,6 +150,16 @@ def fill_missing(depth_z_m: Tensor) -> Tensor:
     filled = depth_z_m.flatten().clone()
     filled[missing] = torch.where(best_row >= 0, filled[source], REFERENCE_Z_M)
     return filled.view_as(depth_z_m)
+
+
+def _fill_missing_compiled(depth_z_m: Tensor) -> Tensor:
+    """The same on a CPU, in a fraction of the time."""
+    from diffnerf_ns.refinement import fill_missing_numba
+
+    filled = torch.empty_like(depth_z_m, memory_format=torch.contiguous_format)
+    for given, result in zip(depth_z_m.contiguous().numpy(), filled.numpy(), strict=True):
+        fill_missing_numba.fill(given, np.array(NEIGHBOURS), REFERENCE_Z_M, result)
+    return filled
 
 
 def span_around(depth_z_m: Tensor, radius: int) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffnerf_ns.refinement import colour_guidance
 from diffnerf_ns.refinement.colour_guidance import guided_by_colour
 from diffnerf_ns.refinement.uncertainty import ensemble_median, ensemble_spread
 
@@ -89,3 +90,19 @@ def test_images_do_not_mix_and_flat_ones_come_back_as_they_are() -> None:
     assert guided[0].equal(depth[0])
     assert guided[1].equal(flat[0])
     assert not spread[1].any()
+
+
+def test_compiled_votes_choose_what_torch_chooses(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    depth, image = (torch.cat([one, one], dim=0) for one in _things())
+    image = (image + 0.1 * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    members = depth[:, None] * (1.0 + 0.05 * torch.randn(2, 4, HEIGHT, WIDTH, generator=generator))
+    members[1, :, :6] = depth[1, :6]
+    median = ensemble_median(members)
+    chosen = {}
+    for compiled in (True, False):
+        monkeypatch.setattr(colour_guidance, "compiles_for", lambda _, compiled=compiled: compiled)
+        chosen[compiled] = guided_by_colour(members, median, image)
+    assert (chosen[True][0] != median).float().mean() > 0.5
+    torch.testing.assert_close(chosen[True][0], chosen[False][0], atol=0, rtol=0)
+    torch.testing.assert_close(chosen[True][1], chosen[False][1], atol=1e-6, rtol=1e-5)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from diffnerf_ns.refinement import normalizer
 from diffnerf_ns.refinement.normalizer import (
     CONDITION_CHANNELS,
     REFERENCE_Z_M,
@@ -54,6 +55,20 @@ def test_known_depth_stays_and_an_image_without_any_gets_the_reference() -> None
     depth = torch.rand(2, 5, 9) + 0.5
     assert torch.equal(fill_missing(depth), depth)
     assert (fill_missing(torch.zeros(1, 5, 9)) == REFERENCE_Z_M).all()
+
+
+@pytest.mark.parametrize(("height", "width", "missing"), [(37, 52, 0.6), (1, 40, 0.9), (64, 3, 0.3), (16, 16, 0.0)])
+def test_compiled_filling_takes_the_pixels_that_torch_takes(monkeypatch, height, width, missing) -> None:
+    generator = torch.Generator().manual_seed(height)
+    depth = 0.5 + torch.rand(3, height, width, generator=generator)
+    depth[torch.rand(depth.shape, generator=generator) < missing] = 0.0
+    depth[2] = 0.0
+    filled = {}
+    for compiled in (True, False):
+        monkeypatch.setattr(normalizer, "compiles_for", lambda _, compiled=compiled: compiled)
+        filled[compiled] = fill_missing(depth)
+    assert torch.equal(filled[True], filled[False])
+    assert (filled[True] > 0).all()
 
 
 def test_the_first_guess_is_the_views_then_the_sensor_s_then_what_is_around() -> None:
