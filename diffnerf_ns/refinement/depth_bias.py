@@ -11,15 +11,16 @@ sensor's; what they are found to be is not used further.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from diffnerf_ns.refinement.depth_patches import PATCHES, Patches, patches_of_views, pixel_centres
-from diffnerf_ns.refinement.large_planes import bend, large_planes
+from diffnerf_ns.refinement.large_planes import bends, large_planes
 from diffnerf_ns.refinement.tsdf import rays_through
 from diffnerf_ns.refinement.view_votes import overlapping_views
 
@@ -77,8 +78,8 @@ class _Views:
     """What is compared, and what was found so far."""
 
     patches: Patches
-    planes: list[list[Tensor]]
-    """Patches of each view's large planes."""
+    planes: list[Tensor]
+    """Patches of each view's large planes [L, P]; -1 where a plane has fewer of them."""
     sizes_px: Tensor
     """Width and height [V, 2]."""
     intrinsics: Tensor
@@ -113,7 +114,7 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
     ]
     found = camera_to_world.new_zeros(len(sizes), KNOT_COUNT + POSE_UNKNOWNS, dtype=torch.float64)
     patches = patches_of_views(depth_z_m, intrinsics)
-    planes, sizes_px = large_planes(patches), intrinsics.new_tensor(sizes).flip(-1)
+    planes, sizes_px = [_padded(found) for found in large_planes(patches)], intrinsics.new_tensor(sizes).flip(-1)
     prior = _prior(len(sizes), False, found.device)
     for number in range(ROUNDS):
         poses = _moved(camera_to_world, found[:, KNOT_COUNT:])
@@ -127,6 +128,11 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
         found = found + _step(found, prior, *evidence)
     factors = torch.exp(found[:, :KNOT_COUNT].float().clamp(-LARGEST_BIAS, LARGEST_BIAS))
     return factors.reshape(-1, *KNOTS)
+
+
+def _padded(planes: list[Tensor]) -> Tensor:
+    """Planes of different numbers of patches as one tensor [L, P], -1 behind the last patch."""
+    return pad_sequence(planes, batch_first=True, padding_value=-1) if planes else torch.zeros(0, 0)
 
 
 def _prior(views: int, in_common: bool, device: torch.device) -> Tensor:
@@ -186,7 +192,8 @@ def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
         difference, weight, own, their = _differences(views, view, others)
         if not weight.any():
             continue
-        for plane_precision, plane_slope in _bends(views, view):
+        if len(views.planes[view]):
+            plane_precision, plane_slope = _bends(views, view)
             blocks[view, view, :KNOT_COUNT, :KNOT_COUNT] += plane_precision
             slope[view, :KNOT_COUNT] += plane_slope
         weighted_own, weighted_their = own * weight[..., None], their * weight[..., None]
@@ -200,15 +207,16 @@ def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
     return precision, slope
 
 
-def _bends(views: _Views, view: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """What each large plane of a view says of its factors; see `large_planes.bend`."""
-    for members in views.planes[view]:
-        centre = views.patches.centre_px[view, members]
-        knots = _knot_weights(centre, views.sizes_px[view]).double()
-        inverse_z = views.patches.inverse_z[view, members, 0].double()
-        taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
-        precision, slope = bend(taken, centre.double(), knots)
-        yield precision / PATCHES_PER_OPINION, slope / PATCHES_PER_OPINION
+def _bends(views: _Views, view: int) -> tuple[Tensor, Tensor]:
+    """What a view's large planes say of its factors together; see `large_planes.bends`."""
+    planes = views.planes[view]
+    patches = planes.clamp(min=0)
+    centre = views.patches.centre_px[view, patches]
+    knots = _knot_weights(centre, views.sizes_px[view]).double()
+    inverse_z = views.patches.inverse_z[view, patches, 0].double()
+    taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
+    precision, slope = bends(taken, centre.double(), knots, planes >= 0)
+    return precision.sum(dim=0) / PATCHES_PER_OPINION, slope.sum(dim=0) / PATCHES_PER_OPINION
 
 
 def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -54,34 +54,40 @@ def large_planes(patches: Patches) -> list[list[Tensor]]:
     return found
 
 
-def bend(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """What a plane's bends say of the logarithms of the factors on depth: their precision [K, K], and the slope [K] of
-    half the squares' sum where they are. The plane itself is whatever suits the patches best; where it suits fewer than
-    a large plane has, it says nothing.
+def bends(
+    inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor, members: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What bends of L planes say of the logarithms of the factors on depth: their precision [L, K, K], and the slope
+    [L, K] of half the squares' sum where they are. A plane itself is whatever suits its patches best; where it suits
+    fewer than a large plane has, it says nothing.
 
     Args:
-        inverse_z: 1 / z of the plane's patches [P], 1/metres, depth taken with its factors.
-        centre_px: column and row of their centres [P, 2], pixels.
-        knot_weights: how far each factor counts there [P, K].
+        inverse_z: 1 / z of the planes' patches [L, P], 1/metres, depth taken with its factors.
+        centre_px: column and row of their centres [L, P, 2], pixels.
+        knot_weights: how far each factor counts there [L, P, K].
+        members: which of them there are [L, P]; the others say nothing. All by default.
     """
-    place = centre_px / centre_px.amax()
-    basis = torch.cat([torch.ones_like(place[:, :1]), place], dim=-1)
-    trust, plane, off = torch.ones_like(inverse_z), inverse_z, torch.zeros_like(inverse_z)
+    members = torch.ones_like(inverse_z, dtype=torch.bool) if members is None else members
+    inverse_z = torch.where(members, inverse_z, 1.0)
+    place = centre_px / centre_px.amax(dim=(1, 2), keepdim=True)
+    basis = torch.cat([torch.ones_like(place[..., :1]), place], dim=-1)
+    relative = basis / inverse_z[..., None]
+    trust, off = members.to(inverse_z.dtype), torch.zeros_like(inverse_z)
+    plane, large = inverse_z, members.any(dim=1, keepdim=True)
     for _ in range(FITS):
-        relative = basis / inverse_z[:, None]
-        weighted = relative * trust[:, None]
-        plane = basis @ torch.linalg.solve(_regular(relative.T @ weighted), weighted.sum(dim=0))
+        weighted = relative * trust[..., None]
+        plane = (basis @ torch.linalg.solve(_regular(relative.mT @ weighted), weighted.sum(dim=1)[..., None]))[..., 0]
         off = inverse_z / plane - 1.0
-        near = off.abs() < LARGEST_BEND
-        if near.sum() < FEWEST_PATCHES:
-            return knot_weights.T @ torch.zeros_like(knot_weights), torch.zeros_like(knot_weights[0])
-        trust = torch.where(near, 1.0 / (1.0 + (off / TYPICAL_BEND).square()), 0.0)
-    off, moved = torch.where(trust > 0, off, 0.0), torch.where(trust[:, None] > 0, basis / plane[:, None], 0.0)
+        near = members & (off.abs() < LARGEST_BEND)
+        large = large & (near.sum(dim=1, keepdim=True) >= FEWEST_PATCHES)
+        trust = torch.where(large, near / (1.0 + (off / TYPICAL_BEND).square()), members.to(trust.dtype))
+    trust = torch.where(large, trust, 0.0)
+    off, moved = torch.where(trust > 0, off, 0.0), torch.where(trust[..., None] > 0, basis / plane[..., None], 0.0)
     trust = trust / BEND_SIGMA**2
-    weighted = moved * trust[:, None]
-    taken_up = torch.linalg.solve(_regular(moved.T @ weighted), weighted.T)
-    changed = trust[:, None] * knot_weights - weighted @ (taken_up @ knot_weights)
-    return knot_weights.T @ changed, -(changed.T @ off)
+    weighted = moved * trust[..., None]
+    taken_up = torch.linalg.solve(_regular(moved.mT @ weighted), weighted.mT)
+    changed = trust[..., None] * knot_weights - weighted @ (taken_up @ knot_weights)
+    return knot_weights.mT @ changed, -(changed.mT @ off[..., None])[..., 0]
 
 
 def _continued(patches: Patches, axis: int) -> Tensor:
@@ -114,5 +120,8 @@ def _lowest_label(label: Tensor, continued: Tensor, axis: int) -> Tensor:
     return label
 
 
-def _regular(matrix: Tensor) -> Tensor:
-    return matrix + 1e-9 * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+def _regular(matrices: Tensor) -> Tensor:
+    """Symmetric matrices [L, n, n] that can be inverted, also where they are 0."""
+    size = matrices.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
+    size = torch.where(size > 0, 1e-9 * size, 1.0)
+    return matrices + size * torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)

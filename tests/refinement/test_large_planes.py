@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffnerf_ns.refinement.depth_patches import PATCHES, Patches, patches_of_views, pixel_centres
-from diffnerf_ns.refinement.large_planes import bend, large_planes
+from diffnerf_ns.refinement.large_planes import bends, large_planes
 
 HEIGHT, WIDTH = 120, 160
 MATRIX = torch.tensor([[133.0, 0.0, 80.0], [0.0, 133.0, 60.0], [0.0, 0.0, 1.0]])
@@ -26,6 +26,12 @@ def quadratic_knots(found: Patches, members: Tensor) -> Tensor:
     """One factor that counts for nothing in the middle of the picture and for all at its left and right."""
     across = found.centre_px[0, members, 0].double() / WIDTH
     return (2.0 * across - 1.0).square()[:, None]
+
+
+def bend(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """What one plane's bends say."""
+    precision, slope = bends(inverse_z[None], centre_px[None], knot_weights[None])
+    return precision[0], slope[0]
 
 
 def factor_of_least_bend(depth_z_m: Tensor) -> float:
@@ -92,3 +98,23 @@ def test_a_surface_that_is_near_no_plane_says_nothing() -> None:
     precision, slope = bend(jagged, centre, quadratic_knots(found, members))
     assert not precision.any()
     assert not slope.any()
+
+
+def test_planes_of_any_number_of_patches_are_asked_together() -> None:
+    bent = wall(2.0, 0.3) * torch.exp(0.01 * (pixel_centres(HEIGHT, WIDTH, torch.device("cpu"))[:, 0] / WIDTH)).view(
+        HEIGHT, WIDTH
+    )
+    found = patches(bent)
+    ((members,),) = large_planes(found)
+    centre, inverse = found.centre_px[0, members].double(), found.inverse_z[0, members, 0].double()
+    knots = quadratic_knots(found, members)
+    some = torch.arange(len(members)) < 500
+    few = torch.arange(len(members)) < 30
+    members = torch.stack([some, torch.ones_like(few), few])
+    together = bends(torch.where(members, inverse, 0.0), centre.expand(3, -1, -1), knots.expand(3, -1, -1), members)
+    for number, chosen in enumerate((some, torch.ones_like(few))):
+        alone = bend(inverse[chosen], centre[chosen], knots[chosen])
+        torch.testing.assert_close((together[0][number], together[1][number]), alone)
+        assert alone[0].any()
+    assert not together[0][2].any()
+    assert not together[1][2].any()
