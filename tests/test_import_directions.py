@@ -70,15 +70,16 @@ ROOMS = (
         for prefix in (
             *PURE,
             *(f"{FIELD}.{name}" for name in ("depth_losses", "free_space", "surface_losses")),
-            f"{REFINEMENT}.normalizer",
         )
     ),
+    Room(f"{REFINEMENT}.normalizer", (*PURE, f"{REFINEMENT}.fill_missing_numba"), ARRAYS),
     # level 1: files
     Room(CAPTURES, (*PURE, CAPTURES), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
     Room(f"{REFINEMENT}.cache", (*PURE, CAPTURES, f"{REFINEMENT}.interface"), ARRAYS, never_of_project=(PARSER,)),
     # level 2: refiners
     Room(REFINEMENT, (*PURE, REFINEMENT), (*ARRAYS, *IMAGES, "diffusers"), never_of_project=(STAGE,)),
     Room(f"{REFINEMENT}.view_votes_numba", (*PURE, f"{REFINEMENT}.view_tolerance"), ("numpy", "numba")),
+    *(Room(f"{REFINEMENT}.{name}_numba", (), ("numpy", "numba")) for name in ("colour_guidance", "fill_missing")),
     Room(f"{REFINEMENT}.tsdf_open3d", (f"{REFINEMENT}.tsdf",), ("torch", "open3d")),
     Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage

@@ -6,7 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = {"accelerate", "diffusers", "h5py", "numba", "open3d", "pymeshlab", "tinycudann", "transformers"}
+HEAVY = {
+    "accelerate",
+    "diffusers",
+    "h5py",
+    "numba",
+    "open3d",
+    "pymeshlab",
+    "tinycudann",
+    "torchmetrics",
+    "transformers",
+}
 
 # nerfstudio loads the plugins while it loads its own methods, so these stand for "nerfstudio alone".
 IMPORTS_OF_PLUGINS = """

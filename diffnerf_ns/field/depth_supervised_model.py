@@ -24,6 +24,7 @@ from diffnerf_ns.field.exposure import Exposure, ExposureConfig
 from diffnerf_ns.field.image_metrics import ImageMetrics
 from diffnerf_ns.field.pose_drift import PoseDriftConfig
 from diffnerf_ns.field.scene_box_field import SceneBoxField
+from diffnerf_ns.field.viewer_camera import FirstViewCamera
 from diffnerf_ns.field.volume_rendering import box_near_far, expected_ray_length, median_ray_length, midpoints
 
 
@@ -109,6 +110,7 @@ class DepthSupervisedModel(Model):
         self.renderer_rgb = RGBRenderer(background_color=background)
         self.rgb_loss = MSELoss()
         self.image_metrics = ImageMetrics(self.scene_units_per_metre)
+        self.first_view_camera = FirstViewCamera()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The field's parameters, and those of poses, exposure and depth where they are learnt with it."""

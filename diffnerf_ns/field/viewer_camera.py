@@ -1,0 +1,52 @@
+"""Where the web viewer's camera stands when a browser connects: at the first training view.
+
+nerfstudio has it near the middle of all cameras, looking where it may be that no view ever looked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+    from viser import ClientHandle
+
+DISTANCE_WITHOUT_DEPTH = 1.0
+"""Scene units before the camera that it turns around where no depth is known."""
+
+
+class FirstViewCamera(ViewerControl):
+    """Found by nerfstudio's viewer as an attribute of a model."""
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        viewer.viser_server.on_client_connect(self.show_first_view)
+
+    def show_first_view(self, client: ClientHandle) -> None:
+        """Puts a browser's camera where the first training view was taken from."""
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        dataset = self.viewer.pipeline.datamanager.train_dataset
+        if dataset is None:
+            return
+        position, middle = (VISER_NERFSTUDIO_SCALE_RATIO * point.numpy() for point in eye_and_middle(dataset))
+        with client.atomic():
+            client.camera.position = position
+            client.camera.look_at = middle
+
+
+def eye_and_middle(dataset: InputDataset) -> tuple[Tensor, Tensor]:
+    """Where the first view was taken from, and what is in its middle, as far away as half of what it sees.
+
+    Both [3], scene units.
+    """
+    pose = dataset.cameras.camera_to_worlds[0].cpu()
+    depth = dataset[0].get("depth_image", torch.zeros(1))
+    known = depth[depth > 0]
+    distance = known.median() if len(known) else DISTANCE_WITHOUT_DEPTH
+    return pose[:, 3], pose[:, 3] - distance * pose[:, 2]
