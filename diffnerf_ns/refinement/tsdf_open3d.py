@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import warnings
 from typing import Any
 
 import torch
@@ -16,6 +19,23 @@ PAST_M = 1e-3
 """Metres behind such a triangle from which the ray goes on."""
 
 LARGEST_DEPTH_M = 100.0
+
+
+@functools.cache
+def open3d_loads() -> bool:
+    """Whether Open3D is there and loads. Where it is there and does not, says so once."""
+    if importlib.util.find_spec("open3d") is None:
+        return False
+    try:
+        importlib.import_module("open3d")
+    except (ImportError, OSError) as error:
+        warnings.warn(
+            f"Open3D does not load ({error}): depth is fused with torch, which takes longer. "
+            "On Debian and Ubuntu this helps: apt-get install libx11-6 libgl1 libgomp1",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 class Open3dTsdf:

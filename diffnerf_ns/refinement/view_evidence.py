@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diffnerf_ns.refinement.tsdf_open3d import open3d_loads
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
 from diffnerf_ns.refinement.view_votes import MOST_VOTERS, Voter, count_votes, overlapping_views, voters_of
 
@@ -43,7 +43,7 @@ def evidence_from_views(
         intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
         engine: what fuses: "open3d" needs Open3D and computes on the CPU, "torch" computes
-            where the tensors are, "auto" takes Open3D for tensors on a CPU if it is installed.
+            where the tensors are, "auto" takes Open3D for tensors on a CPU if it is there and loads.
 
     Returns:
         Tensors on the device of `depth_z_m`.
@@ -86,6 +86,5 @@ def chosen_engine(engine: Engine, device: torch.device) -> Literal["open3d", "to
     if engine == "open3d" and device.type != "cpu":
         raise ValueError("engine open3d computes on the CPU: move the views there, or use engine torch")
     if engine == "auto":
-        installed = importlib.util.find_spec("open3d") is not None
-        return "open3d" if installed and device.type == "cpu" else "torch"
+        return "open3d" if device.type == "cpu" and open3d_loads() else "torch"
     return engine

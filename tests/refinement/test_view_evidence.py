@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 
 from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
 from diffnerf_ns.refinement import view_votes
-from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
+from diffnerf_ns.refinement.tsdf_open3d import open3d_loads
+from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_from_views
 from diffnerf_ns.refinement.view_votes import count_votes, voters_of, without_contradicted
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
@@ -168,3 +170,16 @@ def test_poses_that_are_off_by_a_centimetre_and_half_a_degree_cost_little(
     assert errors[1].median() < 0.012
     # Means are of the few pixels at edges: 0.023 with exact poses, where coarser voxels had 0.036 and 0.049.
     assert errors[1].mean() < 0.045
+
+
+def test_where_open3d_does_not_load_torch_fuses_and_says_why(tmp_path, monkeypatch) -> None:
+    """As on a Debian without libX11, which Open3D's wheel is linked against."""
+    (tmp_path / "open3d.py").write_text("raise OSError('libX11.so.6: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    open3d_loads.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"libX11\.so\.6.*apt-get install libx11-6"):
+            assert chosen_engine("auto", torch.device("cpu")) == "torch"
+    finally:
+        open3d_loads.cache_clear()
