@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.viewer.viewer_elements import ViewerControl
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 DISTANCE_WITHOUT_DEPTH = 1.0
 """Scene units before the camera that it turns around where no depth is known."""
 
+FRUSTUMS_AHEAD = 4.0
+"""Sizes of a drawn camera that the viewer's stands before it, so that its picture does not hide what is rendered."""
+
 
 class FirstViewCamera(ViewerControl):
     """Found by nerfstudio's viewer as an attribute of a model."""
@@ -28,15 +32,16 @@ class FirstViewCamera(ViewerControl):
         viewer.viser_server.on_client_connect(self.show_first_view)
 
     def show_first_view(self, client: ClientHandle) -> None:
-        """Puts a browser's camera where the first training view was taken from."""
+        """Puts a browser's camera before that of the first training view, half the way to what it sees at most."""
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
         dataset = self.viewer.pipeline.datamanager.train_dataset
         if dataset is None:
             return
-        position, middle = (VISER_NERFSTUDIO_SCALE_RATIO * point.numpy() for point in eye_and_middle(dataset))
+        eye, middle = (VISER_NERFSTUDIO_SCALE_RATIO * point.numpy() for point in eye_and_middle(dataset))
+        ahead = FRUSTUMS_AHEAD * self.viewer.config.camera_frustum_scale / float(np.linalg.norm(middle - eye))
         with client.atomic():
-            client.camera.position = position
+            client.camera.position = eye + min(ahead, 0.5) * (middle - eye)
             client.camera.look_at = middle
 
 

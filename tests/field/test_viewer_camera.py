@@ -17,12 +17,13 @@ from diffnerf_ns.field.diffnerf_model import DiffnerfModelConfig
 from diffnerf_ns.field.viewer_camera import DISTANCE_WITHOUT_DEPTH, FirstViewCamera, eye_and_middle
 
 
-def test_a_browser_that_connects_is_put_where_the_first_view_was_taken_from(manage: Callable) -> None:
+def test_a_browser_that_connects_is_put_before_the_camera_of_the_first_view(manage: Callable) -> None:
     dataset = manage().train_dataset
     connected = []
     viewer = SimpleNamespace(
         viser_server=SimpleNamespace(on_client_connect=connected.append),
         pipeline=SimpleNamespace(datamanager=SimpleNamespace(train_dataset=dataset)),
+        config=SimpleNamespace(camera_frustum_scale=0.3),
     )
     FirstViewCamera()._setup(viewer)  # pyright: ignore[reportArgumentType]
     browser = SimpleNamespace(camera=SimpleNamespace(position=None, look_at=None), atomic=nullcontext)
@@ -34,9 +35,10 @@ def test_a_browser_that_connects_is_put_where_the_first_view_was_taken_from(mana
         torch.as_tensor(point) / VISER_NERFSTUDIO_SCALE_RATIO
         for point in (browser.camera.position, browser.camera.look_at)
     )
-    torch.testing.assert_close(position, pose[:, 3])
     depth = dataset[0]["depth_image"]
-    torch.testing.assert_close(look_at - position, -depth[depth > 0].median() * pose[:, 2])
+    forward, distance = -pose[:, 2], depth[depth > 0].median()
+    torch.testing.assert_close(position, pose[:, 3] + 0.12 * forward)
+    torch.testing.assert_close(look_at, pose[:, 3] + distance * forward)
 
 
 def test_without_depth_it_looks_ahead_all_the_same() -> None:
