@@ -28,14 +28,20 @@ def _lpips() -> nn.Module | None:
     return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
 
 
-def structural_similarity(predicted: Tensor, truth: Tensor) -> float:
-    """SSIM of images [1, 3, H, W], 0..1."""
+def colour_scores(rgb: Tensor, photo: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of images [H, W, 3], 0..1."""
     # here, because importing it takes a second that training need not wait for
     from torchmetrics.functional import structural_similarity_index_measure
 
-    similarity = structural_similarity_index_measure(predicted, truth, data_range=1.0)
-    assert isinstance(similarity, Tensor)
-    return float(similarity)
+    mse = torch.mean((rgb - photo) ** 2).clamp(min=1e-10)
+    ssim = structural_similarity_index_measure(_batch_of_one(rgb), _batch_of_one(photo), data_range=1.0)
+    assert isinstance(ssim, Tensor)
+    return {"psnr": float(-10.0 * torch.log10(mse)), "ssim": float(ssim)}
+
+
+def _batch_of_one(image: Tensor) -> Tensor:
+    """An image [H, W, C] as [1, C, H, W]."""
+    return image.movedim(-1, 0)[None]
 
 
 class ImageMetrics:
@@ -56,12 +62,10 @@ class ImageMetrics:
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Metrics and pictures of a rendered view [H, W, ...]."""
         rgb = outputs["rgb"].clamp(0.0, 1.0)
-        predicted, truth = (image.movedim(-1, 0)[None] for image in (rgb, truth_rgb))
-        mse = torch.mean((predicted - truth) ** 2).clamp(min=1e-10)
-        metrics = {"psnr": float(-10.0 * torch.log10(mse)), "ssim": structural_similarity(predicted, truth)}
+        metrics = colour_scores(rgb, truth_rgb)
         lpips = _lpips()
         if lpips is not None:
-            metrics["lpips"] = float(lpips.to(rgb.device)(predicted, truth))
+            metrics["lpips"] = float(lpips.to(rgb.device)(_batch_of_one(rgb), _batch_of_one(truth_rgb)))
         images = {
             "img": torch.cat([truth_rgb, rgb], dim=1),
             "accumulation": colormaps.apply_colormap(outputs["accumulation"]),

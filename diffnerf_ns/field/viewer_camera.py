@@ -1,4 +1,4 @@
-"""Where the web viewer's camera stands when a browser connects: at the first training view.
+"""Where the web viewer's camera stands when a browser connects: before the first training camera.
 
 nerfstudio has it near the middle of all cameras, looking where it may be that no view ever looked.
 """

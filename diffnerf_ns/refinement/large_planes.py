@@ -54,9 +54,7 @@ def large_planes(patches: Patches) -> list[list[Tensor]]:
     return found
 
 
-def bends(
-    inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor, members: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def bends(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
     """What bends of L planes say of the logarithms of the factors on depth: their precision [L, K, K], and the slope
     [L, K] of half the squares' sum where they are. A plane itself is whatever suits its patches best; where it suits
     fewer than a large plane has, it says nothing.
@@ -65,9 +63,8 @@ def bends(
         inverse_z: 1 / z of the planes' patches [L, P], 1/metres, depth taken with its factors.
         centre_px: column and row of their centres [L, P, 2], pixels.
         knot_weights: how far each factor counts there [L, P, K].
-        members: which of them there are [L, P]; the others say nothing. All by default.
+        members: which of them there are [L, P]; the others say nothing.
     """
-    members = torch.ones_like(inverse_z, dtype=torch.bool) if members is None else members
     inverse_z = torch.where(members, inverse_z, 1.0)
     place = centre_px / centre_px.amax(dim=(1, 2), keepdim=True)
     basis = torch.cat([torch.ones_like(place[..., :1]), place], dim=-1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
-import torch
 from nerfstudio.models.base_model import Model
 from torch import Tensor
 
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.depth_units import metres_from_scene
 from diffnerf_ns.evaluation.depth_metrics import depth_errors_by_region
-from diffnerf_ns.field.image_metrics import structural_similarity
+from diffnerf_ns.field.image_metrics import colour_scores
 from diffnerf_ns.rgbd_dataset import RGBDDataset
 from scripts.benchmarking.prepared_capture import chosen_views
 from scripts.rendered_depth import rendered_depth_z_m
@@ -47,7 +46,7 @@ class HeldOutViews:
         depth_z_m = rendered_depth_z_m(depth_ray_scene, camera, self.dataset.scene_units_per_metre)
         data = self.dataset.get_data(index)
         photo = data["image"][..., :3]
-        return {**_color_scores(rgb, photo), **self._depth_scores(depth_z_m, data), "render_s_per_view": seconds}
+        return {**colour_scores(rgb, photo), **self._depth_scores(depth_z_m, data), "render_s_per_view": seconds}
 
     def _depth_scores(self, depth_z_m: Tensor, data: dict[str, Tensor]) -> dict[str, float]:
         def metres(name: str) -> Tensor:
@@ -60,9 +59,3 @@ class HeldOutViews:
         for region in ("observed", "hole", "edge"):
             scores |= errors[region].as_dict(f"depth_{region}_")
         return scores
-
-
-def _color_scores(rgb: Tensor, photo: Tensor) -> dict[str, float]:
-    mse = torch.mean((rgb - photo) ** 2).clamp(min=1e-10)
-    predicted, truth = (image.movedim(-1, 0)[None] for image in (rgb, photo))
-    return {"psnr": float(-10.0 * torch.log10(mse)), "ssim": structural_similarity(predicted, truth)}

@@ -30,7 +30,7 @@ def quadratic_knots(found: Patches, members: Tensor) -> Tensor:
 
 def bend(inverse_z: Tensor, centre_px: Tensor, knot_weights: Tensor) -> tuple[Tensor, Tensor]:
     """What one plane's bends say."""
-    precision, slope = bends(inverse_z[None], centre_px[None], knot_weights[None])
+    precision, slope = bends(inverse_z[None], centre_px[None], knot_weights[None], torch.ones_like(inverse_z[None]) > 0)
     return precision[0], slope[0]
 
 
