@@ -1,4 +1,4 @@
-"""What refined depth changes where the sensor has measured too: its bias, and what is close enough to be followed."""
+"""What refined depth changes where the sensor has measured too: its bias, and what bleeds over edges."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ LARGEST_BIAS = 0.03
 
 LEAST_COMPARED = 0.02
 """Share of a neighbourhood that must be comparable."""
+
+LEAST_CERTAIN = 4.0
+"""Refined depth whose standard deviation is so many times that of a measurement replaces none."""
 
 
 def in_line_with_refined(sensor_z_m: FloatMap, refined_z_m: FloatMap) -> FloatMap:
@@ -46,22 +49,22 @@ def _blurred(image: FloatMap) -> FloatMap:
     return image
 
 
-def with_small_corrections(
-    sensor_z_m: FloatMap, refined_z_m: FloatMap, refined_sigma_z_m: FloatMap, largest_sigmas: float
+def with_large_corrections(
+    sensor_z_m: FloatMap, refined_z_m: FloatMap, refined_sigma_z_m: FloatMap, least_sigmas: float
 ) -> tuple[FloatMap, FloatMap]:
-    """Depth and its standard deviation, metres: refined, unless that corrects a measurement by too much, or is less
-    certain than the measurement was.
+    """Depth and its standard deviation, metres: as measured, unless refined depth is far from that and well known.
 
+    A field averages a sensor's noise over its views, but not what bleeds over edges: that is as wrong in all of them.
     What the refiner took away stays away, and what it filled in stays.
 
     Args:
         sensor_z_m: what the sensor measured [height, width], metres, 0 where missing.
         refined_z_m: refined depth of the same pixels, metres, 0 where missing.
         refined_sigma_z_m: its standard deviation, metres.
-        largest_sigmas: corrections beyond so many of the sensor's standard deviations are not made.
+        least_sigmas: corrections of less than so many of the sensor's standard deviations are not made.
     """
     sensor_sigma = sensor_sigma_z_m(sensor_z_m)
-    too_far = np.abs(refined_z_m - sensor_z_m) > largest_sigmas * np.maximum(sensor_sigma, 1e-6)
-    unsure = refined_sigma_z_m > sensor_sigma
-    kept = (sensor_z_m > 0) & (refined_z_m > 0) & (too_far | unsure)
+    far = np.abs(refined_z_m - sensor_z_m) > least_sigmas * np.maximum(sensor_sigma, 1e-6)
+    well_known = refined_sigma_z_m < LEAST_CERTAIN * sensor_sigma
+    kept = (sensor_z_m > 0) & (refined_z_m > 0) & ~(far & well_known)
     return np.where(kept, sensor_z_m, refined_z_m), np.where(kept, sensor_sigma, refined_sigma_z_m).astype(np.float32)

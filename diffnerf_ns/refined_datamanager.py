@@ -20,7 +20,7 @@ from rich.console import Console
 
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import check_dataparser_outputs, stage_frames
-from diffnerf_ns.depth_corrections import in_line_with_refined, with_small_corrections
+from diffnerf_ns.depth_corrections import in_line_with_refined, with_large_corrections
 from diffnerf_ns.depth_pictures import show_depth_at_start
 from diffnerf_ns.packed_images import PackedImageLoader
 from diffnerf_ns.refinement.cache import cache_in
@@ -47,9 +47,10 @@ class RefinedDepthDataManagerConfig(VanillaDataManagerConfig):
     """Specifies the pixel sampler used to sample pixels from images."""
     refiner: RefinerConfig = field(default_factory=RefinerConfig)
     """How sensor depth is refined before training."""
-    largest_correction_sigmas: float = 0.0
-    """How far refined depth may be from what the sensor measured at a pixel, in the sensor's standard deviations; rays
-    keep the measurement where it is further, or surer. 0 follows the refiner only where nothing was measured."""
+    least_correction_sigmas: float = 2.0
+    """How far refined depth must be from what the sensor measured at a pixel, in the sensor's standard deviations, for
+    rays to follow it there; they do not where it is far less certain than a measurement. inf follows the refiner only
+    where nothing was measured, 0 wherever it is certain enough."""
     bias_from_refined: bool = True
     """Whether measurements that rays keep lose what they are off by over whole areas, in the refiner's eyes."""
     normals_from_depth: bool = False
@@ -180,7 +181,7 @@ class RefinedDepthDataManager(VanillaDataManager[RGBDDataset]):
             sensor_z_m = np.where(provenance == Provenance.REPLACED, np.float32(0), sensor_depth_z_m(frames[index]))
             if self.config.bias_from_refined:
                 sensor_z_m = in_line_with_refined(sensor_z_m, refined_z_m)
-            return with_small_corrections(sensor_z_m, refined_z_m, sigma_z_m, self.config.largest_correction_sigmas)
+            return with_large_corrections(sensor_z_m, refined_z_m, sigma_z_m, self.config.least_correction_sigmas)
 
         dataset.refined_depth = read_refined
 

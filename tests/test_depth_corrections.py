@@ -1,4 +1,4 @@
-"""Small corrections of measured depth are followed, large ones are not; holes are the refiner's."""
+"""Large corrections of measured depth are followed, small ones are not; holes are the refiner's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from diffnerf_ns.depth_corrections import in_line_with_refined, with_small_corrections
+from diffnerf_ns.depth_corrections import in_line_with_refined, with_large_corrections
 from diffnerf_ns.depth_units import sensor_sigma_z_m
 
 SENSOR_Z_M = np.array([[2.0, 2.0, 0.0, 2.0]], np.float32)
@@ -17,28 +17,28 @@ SENSOR_SIGMA_M = float(sensor_sigma_z_m(np.float32(2.0)))
 
 
 @pytest.mark.parametrize(
-    ("largest_sigmas", "depth", "sigma"),
+    ("least_sigmas", "depth", "sigma"),
     [
-        (1.0, [2.005, 2.0, 3.0, 0.0], [0.004, SENSOR_SIGMA_M, 0.2, 0.0]),
-        (0.0, [2.0, 2.0, 3.0, 0.0], [SENSOR_SIGMA_M, SENSOR_SIGMA_M, 0.2, 0.0]),
-        (math.inf, [2.005, 2.6, 3.0, 0.0], [0.004, 0.01, 0.2, 0.0]),
+        (2.0, [2.0, 2.6, 3.0, 0.0], [SENSOR_SIGMA_M, 0.01, 0.2, 0.0]),
+        (0.0, [2.005, 2.6, 3.0, 0.0], [0.004, 0.01, 0.2, 0.0]),
+        (math.inf, [2.0, 2.0, 3.0, 0.0], [SENSOR_SIGMA_M, SENSOR_SIGMA_M, 0.2, 0.0]),
     ],
 )
-def test_corrections_beyond_the_largest_are_not_made(
-    largest_sigmas: float, depth: list[float], sigma: list[float]
-) -> None:
-    found_z_m, found_sigma_m = with_small_corrections(SENSOR_Z_M, REFINED_Z_M, SIGMA_Z_M, largest_sigmas)
+def test_corrections_below_the_least_are_not_made(least_sigmas: float, depth: list[float], sigma: list[float]) -> None:
+    found_z_m, found_sigma_m = with_large_corrections(SENSOR_Z_M, REFINED_Z_M, SIGMA_Z_M, least_sigmas)
     np.testing.assert_allclose(found_z_m[0], depth)
     np.testing.assert_allclose(found_sigma_m[0], sigma, rtol=1e-6)
     assert (found_z_m.dtype, found_sigma_m.dtype) == (np.float32, np.float32)
 
 
-def test_a_measurement_stays_where_the_refiner_is_less_certain_of_its_own() -> None:
-    surer, less_sure = np.float32(0.9 * SENSOR_SIGMA_M), np.float32(1.1 * SENSOR_SIGMA_M)
+def test_a_measurement_stays_where_the_refiner_is_far_less_certain_of_its_own() -> None:
+    surer, less_sure = np.float32(3.9 * SENSOR_SIGMA_M), np.float32(4.1 * SENSOR_SIGMA_M)
     sigma = np.array([[less_sure, surer, less_sure, 0.0]], np.float32)
-    found_z_m, found_sigma_m = with_small_corrections(SENSOR_Z_M, REFINED_Z_M, sigma, math.inf)
-    np.testing.assert_allclose(found_z_m[0], [2.0, 2.6, 3.0, 0.0])
-    np.testing.assert_allclose(found_sigma_m[0], [SENSOR_SIGMA_M, surer, less_sure, 0.0], rtol=1e-6)
+    for sigma[0, 1], depth in ((surer, 2.6), (less_sure, 2.0)):
+        found_z_m, found_sigma_m = with_large_corrections(SENSOR_Z_M, REFINED_Z_M, sigma, 2.0)
+        np.testing.assert_allclose(found_z_m[0], [2.0, depth, 3.0, 0.0])
+        expected = surer if depth > 2.5 else SENSOR_SIGMA_M
+        np.testing.assert_allclose(found_sigma_m[0], [SENSOR_SIGMA_M, expected, less_sure, 0.0], rtol=1e-6)
 
 
 def test_a_bias_over_whole_areas_goes_and_details_stay() -> None:

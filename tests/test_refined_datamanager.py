@@ -51,7 +51,7 @@ def refined_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_training_depth_is_refined_and_evaluation_depth_is_the_sensor_s(manage: Callable, capture: Path) -> None:
-    manager = manage(largest_correction_sigmas=math.inf)
+    manager = manage(least_correction_sigmas=0.0)
     sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
     refined = manager.train_dataset[0]["depth_image"][..., 0].numpy()
     assert (refined > 0).sum() > (sensor > 0).sum() - 1
@@ -65,7 +65,7 @@ def test_training_depth_is_refined_and_evaluation_depth_is_the_sensor_s(manage: 
 def test_rays_keep_measurements_and_take_holes_from_the_refiner(manage: Callable, capture: Path) -> None:
     sensor = read_depth_z_m(capture / "depth" / "view_00.png", 0.001)
     kept, followed = (
-        manage(largest_correction_sigmas=largest, bias_from_refined=False).train_dataset for largest in (0.0, math.inf)
+        manage(least_correction_sigmas=least, bias_from_refined=False).train_dataset for least in (math.inf, 0.0)
     )
     depth, refined = (dataset.depth_and_sigma(0)[0] for dataset in (kept, followed))
     both = (sensor > 0) & (refined > 0)
