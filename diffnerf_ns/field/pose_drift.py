@@ -15,6 +15,7 @@ import torch
 from nerfstudio.cameras.camera_optimizers import CameraOptimizer, CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.lie_groups import exp_map_SO3xR3
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
@@ -104,8 +105,17 @@ class PoseDrift(CameraOptimizer):
         """Correction matrices [len(indices), 3, 4] of training views."""
         if self.config.mode == "off":
             return super().forward(indices)
-        shared = self.sharing @ self.pose_adjustment
-        return exp_map_SO3xR3(shared - shared.mean(dim=0))[indices]
+        with torch.autocast(self.sharing.device.type, enabled=False):
+            shared = self.sharing @ self.pose_adjustment
+            return exp_map_SO3xR3(shared - shared.mean(dim=0))[indices]
+
+    def apply_to_raybundle(self, raybundle: RayBundle) -> None:
+        """Moves rays of training views; not by a matrix product: mixed precision would round it."""
+        if self.config.mode != "off":
+            assert raybundle.camera_indices is not None
+            correction = self(raybundle.camera_indices[:, 0])
+            raybundle.origins = raybundle.origins + correction[:, :, 3]
+            raybundle.directions = (correction[:, :, :3] * raybundle.directions[:, None, :]).sum(dim=-1)
 
     @torch.no_grad()
     def corrected(self, camera: Cameras) -> Cameras:

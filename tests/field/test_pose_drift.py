@@ -114,6 +114,22 @@ def test_training_rays_get_the_correction_of_their_view_and_its_gradient():
     assert drift.pose_adjustment.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_does_not_round_where_rays_go(dtype):
+    drift = _drift(_path(3, 10.0))
+    with torch.no_grad():
+        drift.pose_adjustment[:, 1:4] = torch.tensor([[0.0123, 0.0456, 0.0789], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    moved = []
+    for enabled in (False, True):
+        directions = torch.nn.functional.normalize(torch.tensor([[0.3, 0.2, -0.9]]), dim=-1)
+        rays = RayBundle(torch.ones(1, 3) / 3, directions, torch.ones(1, 1), torch.tensor([[0]]))
+        with torch.autocast("cpu", dtype=dtype, enabled=enabled):
+            drift.apply_to_raybundle(rays)
+        moved.append(torch.cat([rays.origins, rays.directions]))
+    assert moved[1].dtype == torch.float32
+    torch.testing.assert_close(moved[1], moved[0], atol=1e-7, rtol=0)
+
+
 def test_the_corrections_survive_a_checkpoint():
     drift = _drift(_path(3, 0.05))
     with torch.no_grad():
