@@ -33,11 +33,10 @@ def test_corrections_below_the_least_are_not_made(least_sigmas: float, depth: li
 
 def test_a_measurement_stays_where_the_refiner_is_far_less_certain_of_its_own() -> None:
     surer, less_sure = np.float32(3.9 * SENSOR_SIGMA_M), np.float32(4.1 * SENSOR_SIGMA_M)
-    sigma = np.array([[less_sure, surer, less_sure, 0.0]], np.float32)
-    for sigma[0, 1], depth in ((surer, 2.6), (less_sure, 2.0)):
+    for middle, depth, expected in ((surer, 2.6, surer), (less_sure, 2.0, SENSOR_SIGMA_M)):
+        sigma = np.array([[less_sure, middle, less_sure, 0.0]], np.float32)
         found_z_m, found_sigma_m = with_large_corrections(SENSOR_Z_M, REFINED_Z_M, sigma, 2.0)
         np.testing.assert_allclose(found_z_m[0], [2.0, depth, 3.0, 0.0])
-        expected = surer if depth > 2.5 else SENSOR_SIGMA_M
         np.testing.assert_allclose(found_sigma_m[0], [SENSOR_SIGMA_M, expected, less_sure, 0.0], rtol=1e-6)
 
 
