@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import tyro
 
 from diffnerf_ns.captures.capture_errors import CaptureError
+from diffnerf_ns.open3d_library import Open3DLoadError
 from diffnerf_ns.refinement.refiner_config import RefinerConfig, RefinerSettings
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def entrypoint() -> None:
     """Console script; ends with exit code 1 and one clear line where the input cannot be used."""
     try:
         main(sys.argv[1:])
-    except (CaptureError, OSError) as error:
+    except (CaptureError, OSError, Open3DLoadError) as error:
         raise SystemExit(f"Error: {error}") from error
 
 

@@ -22,8 +22,7 @@ from diffnerf_ns.captures.capture_files import write_json_atomically
 from diffnerf_ns.captures.dataparser import DiffnerfDataParserConfig
 from diffnerf_ns.dataparser_frames import stage_frames
 from diffnerf_ns.depth_units import metres_from_scene
-from diffnerf_ns.evaluation.fused_surface import fused_surface
-from diffnerf_ns.evaluation.mesh_scores import surface_scores
+from diffnerf_ns.open3d_library import Open3DLoadError, require_open3d
 from diffnerf_ns.refined_datamanager import RefinedDepthDataManagerConfig
 from diffnerf_ns.rgbd_dataset import RGBDDataset
 from scripts.rendered_depth import rendered_depth_z_m
@@ -45,6 +44,13 @@ class ScoreMesh:
 
 def main() -> None:
     options = tyro.cli(ScoreMesh, prog="python -m scripts.score_mesh", description=__doc__)
+    try:
+        require_open3d()
+    except Open3DLoadError as error:
+        raise SystemExit(f"Error: {error}") from error
+    from diffnerf_ns.evaluation.fused_surface import fused_surface
+    from diffnerf_ns.evaluation.mesh_scores import surface_scores
+
     config, pipeline, _, _ = eval_setup(options.load_config, test_mode="test")
     assert isinstance(config.pipeline.datamanager, RefinedDepthDataManagerConfig)
     parser = config.pipeline.datamanager.dataparser

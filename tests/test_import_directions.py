@@ -18,6 +18,7 @@ PURE = (
     "diffnerf_ns.depth_units",
     "diffnerf_ns.depth_normals",
     "diffnerf_ns.even_spread",
+    "diffnerf_ns.open3d_library",
     "diffnerf_ns.origin",
     "diffnerf_ns.out_of_memory",
     "diffnerf_ns.peak_memory",
@@ -80,7 +81,7 @@ ROOMS = (
     Room(REFINEMENT, (*PURE, REFINEMENT), (*ARRAYS, *IMAGES, "diffusers"), never_of_project=(STAGE,)),
     Room(f"{REFINEMENT}.view_votes_numba", (*PURE, f"{REFINEMENT}.view_tolerance"), ("numpy", "numba")),
     *(Room(f"{REFINEMENT}.{name}_numba", (), ("numpy", "numba")) for name in ("colour_guidance", "fill_missing")),
-    Room(f"{REFINEMENT}.tsdf_open3d", (f"{REFINEMENT}.tsdf",), ("torch", "open3d")),
+    Room(f"{REFINEMENT}.tsdf_open3d", (*PURE, f"{REFINEMENT}.tsdf"), ("torch", "open3d")),
     Room(TRAINING, (*PURE, CAPTURES, REFINEMENT), (*ARRAYS, *TRAINERS), never_of_project=(STAGE, PARSER)),
     # level 3: stage
     Room(FRAME_FILES, (*PURE, CAPTURES, f"{REFINEMENT}.interface"), (*ARRAYS, *IMAGES), never_of_project=(PARSER,)),
@@ -90,7 +91,7 @@ ROOMS = (
     # beside the flow: what judges stage 1
     Room(BASELINES, PURE, (*ARRAYS, "cv2")),
     Room(REPORT, (*PURE, CAPTURES, REFINEMENT, BASELINES, REPORT), (*ARRAYS, "matplotlib", "rich", "tyro"), (PARSER,)),
-    Room(f"{REPORT}.tsdf_rival", (f"{REFINEMENT}.interface", FUSED_SURFACE), (*ARRAYS, "open3d")),
+    Room(f"{REPORT}.tsdf_rival", (*PURE, f"{REFINEMENT}.interface", FUSED_SURFACE), (*ARRAYS, "open3d")),
     *(Room(prefix, (), ("numpy", "open3d")) for prefix in (FUSED_SURFACE, "diffnerf_ns.evaluation.mesh_scores")),
     # level 4: data
     *(Room(prefix, (*PURE, CAPTURES, *DATA), (*ARRAYS, *IMAGES, "nerfstudio", "rich")) for prefix in DATA),

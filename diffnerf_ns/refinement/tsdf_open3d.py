@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffnerf_ns.open3d_library import Open3DLoadError, require_open3d
 from diffnerf_ns.refinement.tsdf import BLOCK, in_view, pixel_rays
 
 LAYERS = 4
@@ -27,13 +28,9 @@ def open3d_loads() -> bool:
     if importlib.util.find_spec("open3d") is None:
         return False
     try:
-        importlib.import_module("open3d")
-    except (ImportError, OSError) as error:
-        warnings.warn(
-            f"Open3D does not load ({error}): depth is fused with torch, which takes longer. "
-            "On Debian and Ubuntu this helps: apt-get install libx11-6 libgl1 libgomp1",
-            stacklevel=2,
-        )
+        require_open3d()
+    except Open3DLoadError as error:
+        warnings.warn(f"{error}. Until then depth is fused with torch, which takes longer.", stacklevel=2)
         return False
     return True
 

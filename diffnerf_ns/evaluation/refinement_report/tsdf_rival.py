@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffnerf_ns.open3d_library import require_open3d
 from diffnerf_ns.refinement.interface import RefinerFrame
 
 FloatMap = npt.NDArray[np.float32]
@@ -21,6 +22,7 @@ class TsdfRival:
 
     def __init__(self, frames: Sequence[RefinerFrame]) -> None:
         """Fuses the frames, which have one size."""
+        require_open3d()
         import open3d
 
         from diffnerf_ns.evaluation.fused_surface import FLIP, fused_surface
