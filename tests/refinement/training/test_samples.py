@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import fields, replace
 
 import numpy as np
@@ -60,6 +61,22 @@ def test_processes_share_the_groups_out(tiny_data: TrainingData) -> None:
     size = groups.samples_per_group
     assert_same(next(batches(groups, size, 0, 0, rank=1, world=2)), groups[1])
     assert_same(next(batches(groups, size, 1, 0, rank=1, world=2)), groups[3])
+
+
+AS_A_WORKER = """
+import atexit, os
+from diffnerf_ns.refinement.training.frame_batches import prepare_worker
+atexit.register(os.abort)
+prepare_worker(0)
+"""
+
+
+def test_a_worker_ends_before_the_interpreter_tidies_up() -> None:
+    """Libraries whose threads still wait would abort it then."""
+    worker = multiprocessing.get_context("spawn").Process(target=exec, args=(AS_A_WORKER,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
 
 
 def test_a_clip_is_new_every_few_passes_and_an_earlier_one_otherwise() -> None:
