@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,11 @@ def mask_left(capture: Path, edit_transforms: Callable) -> Callable[[int], None]
         edit_transforms(capture, add_masks)
 
     return mask_columns
+
+
+@pytest.fixture
+def without_libx11(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Debian without libX11, which Open3D's wheel is linked against."""
+    (tmp_path / "open3d.py").write_text("raise OSError('libX11.so.6: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)

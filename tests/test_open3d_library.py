@@ -13,13 +13,6 @@ from scripts import score_mesh
 REMEDY = r"Error: Open3D does not load \(libX11\.so\.6: .*\)\. On Debian and Ubuntu .* apt-get install libx11-6"
 
 
-@pytest.fixture
-def without_libx11(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "open3d.py").write_text("raise OSError('libX11.so.6: cannot open shared object file')")
-    monkeypatch.delitem(sys.modules, "open3d", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-
-
 @pytest.mark.usefixtures("without_libx11")
 def test_a_report_says_what_to_install(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["--out", str(tmp_path / "report"), "--model", "hole-filter"]

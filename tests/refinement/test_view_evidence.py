@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import pytest
 import torch
@@ -172,11 +171,8 @@ def test_poses_that_are_off_by_a_centimetre_and_half_a_degree_cost_little(
     assert errors[1].mean() < 0.045
 
 
-def test_where_open3d_does_not_load_torch_fuses_and_says_why(tmp_path, monkeypatch) -> None:
-    """As on a Debian without libX11, which Open3D's wheel is linked against."""
-    (tmp_path / "open3d.py").write_text("raise OSError('libX11.so.6: cannot open shared object file')")
-    monkeypatch.delitem(sys.modules, "open3d", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.usefixtures("without_libx11")
+def test_where_open3d_does_not_load_torch_fuses_and_says_why() -> None:
     open3d_loads.cache_clear()
     try:
         with pytest.warns(UserWarning, match=r"libX11\.so\.6.*apt-get install libx11-6"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from multiprocessing.util import Finalize
 
 import numpy as np
 import torch
@@ -19,9 +19,6 @@ from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator
 
 GREY = 0.5
 """Colour of images that are not to be used."""
-
-AFTER_ALL_OTHERS = -100
-"""Priority of what a worker does last, queues and their threads included."""
 
 
 class SampleGroups(Dataset):
@@ -212,7 +209,7 @@ def _groups_from(groups: SampleGroups, first: int, workers: int, rank: int, worl
 
 def prepare_worker(_: int) -> None:
     """A signal to the whole process group must not end workers before the parent has written its checkpoint; and what
-    ends ends at once: libraries whose threads still wait abort when the interpreter tidies up."""
+    has ended goes at once: libraries whose threads still wait would abort it after that."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    Finalize(None, os._exit, args=(0,), exitpriority=AFTER_ALL_OTHERS)
+    atexit.register(os._exit, 0)

@@ -71,8 +71,7 @@ prepare_worker(0)
 """
 
 
-def test_a_worker_ends_before_the_interpreter_tidies_up() -> None:
-    """Libraries whose threads still wait would abort it then."""
+def test_a_worker_is_gone_before_libraries_abort_it() -> None:
     worker = multiprocessing.get_context("spawn").Process(target=exec, args=(AS_A_WORKER,))
     worker.start()
     worker.join()
