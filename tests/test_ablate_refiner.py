@@ -24,7 +24,7 @@ from scripts.refiner_ablation.variants import SAMPLINGS, TRAINED, Sampling
 def options(tmp_path: Path) -> AblateRefiner:
     """Trainings of two steps, scored on one view of one room."""
     data = TrainingData(
-        rooms=RoomClips(views=(2, 2), width=(32, 32)), crop=(32, 16), crops_per_view=2, passes_per_group=1, workers=0
+        rooms=RoomClips(views=(2, 2), width=(32, 32)), crop=(32, 16), crops_per_view=2, pool_passes=1, workers=0
     )
     network = Network(block_out_channels=(8, 8), layers_per_block=1, full_resolution_channels=8)
     settings = TrainRefiner(

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffnerf_ns.refinement.depth_bias import without_bias
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.view_blocks import ViewBlock
-from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_of_view
+from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, votes_on_view
 from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
 from diffnerf_ns.refinement.view_votes import voters_of, without_contradicted
 
@@ -49,8 +49,11 @@ class FusedViews:
 
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""
-        maps = evidence_of_view(self._fusion, self._voters, self._intrinsics, self._poses, self._place[index])
-        return ViewEvidence(*(one[None] for one in maps))
+        place = self._place[index]
+        camera = self._intrinsics[place, None], self._poses[place, None]
+        fused = self._fusion.cast(*camera, *self._depth_z_m[place].shape)
+        votes = votes_on_view(fused[0], self._voters, self._intrinsics, self._poses, place)
+        return ViewEvidence(fused, *(one[None] for one in votes))
 
     def _scale(self) -> tuple[float, float]:
         """Voxel and truncation, metres; sizes may differ, so each chosen frame's depth counts as one row of pixels."""

@@ -33,6 +33,7 @@ class BlockTsdf:
         """Coordinates of the table's first block, in blocks."""
         self.table = torch.full((1, 1, 1), -1, dtype=torch.long, device=self.device)
         """Index of each block among those allocated, -1 where there is none."""
+        self._table_size = torch.ones(3, dtype=torch.long, device=self.device)
         self.coordinates = torch.zeros(0, 3, dtype=torch.long, device=self.device)
         """[blocks, 3] of the allocated blocks, in blocks."""
         self._distance = torch.zeros(0, BLOCK**3, device=self.device)
@@ -71,7 +72,7 @@ class BlockTsdf:
 
     def slots_at(self, block_coordinates: Tensor) -> Tensor:
         """Index [...] of the blocks at [..., 3] among those allocated, -1 where there is none."""
-        size = torch.tensor(self.table.shape, device=self.device)
+        size = self._table_size
         inside_table = block_coordinates - self.low
         inside = ((inside_table >= 0) & (inside_table < size)).all(-1)
         flat = (inside_table[..., 0] * size[1] + inside_table[..., 1]) * size[2] + inside_table[..., 2]
@@ -96,14 +97,14 @@ class BlockTsdf:
         return torch.nonzero(marks) + self.low
 
     def _grow_table(self, low: Tensor, high: Tensor) -> None:
-        end = self.low + torch.tensor(self.table.shape, device=self.device)
+        end = self.low + self._table_size
         if bool((low >= self.low).all() and (high < end).all()):
             return
         if len(self.coordinates):
             low, high = torch.minimum(low, self.coordinates.amin(0)), torch.maximum(high, self.coordinates.amax(0))
         self.low = low - MARGIN_BLOCKS
-        size = (high + MARGIN_BLOCKS + 1 - self.low).tolist()
-        self.table = torch.full(size, -1, dtype=torch.long, device=self.device)
+        self._table_size = high + MARGIN_BLOCKS + 1 - self.low
+        self.table = torch.full(self._table_size.tolist(), -1, dtype=torch.long, device=self.device)
         if len(self.coordinates):
             indices = torch.arange(len(self.coordinates), device=self.device)
             self.table[tuple((self.coordinates - self.low).T)] = indices

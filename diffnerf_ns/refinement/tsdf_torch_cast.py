@@ -10,53 +10,70 @@ from diffnerf_ns.refinement.tsdf import BLOCK, BlockTsdf, pixel_rays
 LARGEST_STEPS = 512
 """Steps after which a ray is given up."""
 
+RAYS_AT_ONCE = {"cpu": 80_000, "cuda": 4_000_000}
+
 
 def cast_with_torch(
     volume: BlockTsdf, intrinsics: Tensor, camera_to_world: Tensor, height: int, width: int, least_weight: float
 ) -> Tensor:
-    """z-depth [height, width], metres, of the first surface that each ray enters from the front; 0 where none is known.
+    """z-depth [cameras, height, width], metres, of the first surface that each ray enters from the front; 0 where none
+    is known.
 
     Args:
         volume: what to look at.
-        intrinsics: [3, 3], pixels; (0, 0) is the first pixel's corner.
-        camera_to_world: [4, 4], metres, OpenGL axes.
+        intrinsics: [cameras, 3, 3], pixels; (0, 0) is the first pixel's corner.
+        camera_to_world: [cameras, 4, 4], metres, OpenGL axes.
         height: rows.
         width: columns.
         least_weight: voxels known with less weight count as unknown.
     """
-    found = torch.zeros(height * width, device=volume.device)
     if not len(volume.coordinates):
-        return found.view(height, width)
-    rays = (pixel_rays(height, width, intrinsics) @ camera_to_world[:3, :3].T).reshape(-1, 3)
-    eye = camera_to_world[:3, 3]
-    z, farthest = _nearest_and_farthest(volume, intrinsics, camera_to_world)
-    alive = torch.arange(len(rays), device=volume.device)
-    z_m = torch.full((len(rays),), z, device=volume.device)
+        return torch.zeros(len(intrinsics), height, width, device=volume.device)
+    at_once = max(1, RAYS_AT_ONCE.get(volume.device.type, RAYS_AT_ONCE["cpu"]) // (height * width))
+    cameras = zip(intrinsics.split(at_once), camera_to_world.split(at_once), strict=True)
+    return torch.cat([_cast(volume, *several, height, width, least_weight) for several in cameras])
+
+
+def _cast(
+    volume: BlockTsdf, intrinsics: Tensor, camera_to_world: Tensor, height: int, width: int, least_weight: float
+) -> Tensor:
+    in_cameras = torch.stack([pixel_rays(height, width, matrix) for matrix in intrinsics]).flatten(1, 2)
+    all_rays = (in_cameras @ camera_to_world[:, :3, :3].mT).reshape(-1, 3)
+    rays_each = height * width
+    all_eyes = camera_to_world[:, :3, 3].repeat_interleave(rays_each, dim=0)
+    z_m, farthest = (z.repeat_interleave(rays_each) for z in _nearest_and_farthest(volume, camera_to_world))
+    alive = torch.arange(len(all_rays), device=volume.device)
     before_z, before = z_m.clone(), torch.full_like(z_m, -1.0)
-    direction, per_metre = rays, 1 / rays.norm(dim=1)
+    eye, direction, per_metre = all_eyes, all_rays, 1 / all_rays.norm(dim=1)
+    crossings: list[tuple[Tensor, ...]] = []
     for _ in range(LARGEST_STEPS):
         here, has_block, known = _nearest_voxel(volume, eye + direction * z_m[:, None], least_weight)
         crossed = known & (here <= 0) & (before > 0)
-        if bool(crossed.any()):
-            found[alive[crossed]] = _zero_between(
-                volume, eye, direction[crossed], before_z[crossed], z_m[crossed], before[crossed], here[crossed]
-            )
+        hit = torch.nonzero(crossed)[:, 0]
+        crossings.append(tuple(values[hit] for values in (alive, before_z, z_m, before, here)))
         step = torch.where(known, (0.8 * here.abs() * volume.truncation_m).clamp_min(volume.voxel_m), volume.voxel_m)
         step = torch.where(has_block, step, 0.5 * volume.block_m)
         before_z, before = z_m, torch.where(known, here, -1.0)
         z_m = z_m + step * per_metre
-        on = ~crossed & (z_m < farthest)
-        if not bool(on.any()):
+        on = torch.nonzero(~crossed & (z_m < farthest))[:, 0]
+        if not len(on):
             break
-        alive, z_m, before_z, before = alive[on], z_m[on], before_z[on], before[on]
-        direction, per_metre = direction[on], per_metre[on]
-    return found.view(height, width)
+        alive, z_m, before_z, before, eye, direction, per_metre, farthest = (
+            values[on] for values in (alive, z_m, before_z, before, eye, direction, per_metre, farthest)
+        )
+    rays, *bracket = (torch.cat(parts) for parts in zip(*crossings, strict=True))
+    found = torch.zeros(len(all_rays), device=volume.device)
+    found[rays] = _zero_between(volume, all_eyes[rays], all_rays[rays], *bracket)
+    return found.view(-1, height, width)
 
 
-def _nearest_and_farthest(volume: BlockTsdf, intrinsics: Tensor, camera_to_world: Tensor) -> tuple[float, float]:
-    centres = (volume.coordinates + 0.5) * volume.block_m - camera_to_world[:3, 3]
-    z = -(centres @ camera_to_world[:3, 2])
-    return max(float(z.min()) - volume.block_m, 0.05), float(z.max()) + volume.block_m
+def _nearest_and_farthest(volume: BlockTsdf, camera_to_world: Tensor) -> tuple[Tensor, Tensor]:
+    """Depths [cameras] between which each camera can see anything, metres."""
+    centres = (volume.coordinates + 0.5) * volume.block_m
+    z = camera_to_world[:, None, :3, 3].mul(camera_to_world[:, None, :3, 2]).sum(-1) - torch.einsum(
+        "ni,ci->cn", centres, camera_to_world[:, :3, 2]
+    )
+    return (z.amin(1) - volume.block_m).clamp_min(0.05), z.amax(1) + volume.block_m
 
 
 def _nearest_voxel(volume: BlockTsdf, points: Tensor, least_weight: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,9 +103,9 @@ def _trilinear(volume: BlockTsdf, points: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def _zero_between(
-    volume: BlockTsdf, eye: Tensor, direction: Tensor, z0: Tensor, z1: Tensor, d0: Tensor, d1: Tensor
+    volume: BlockTsdf, eyes: Tensor, direction: Tensor, z0: Tensor, z1: Tensor, d0: Tensor, d1: Tensor
 ) -> Tensor:
     """Where along the rays the distance is 0, between z0 (positive) and z1 (negative)."""
-    d0 = _trilinear(volume, eye + direction * z0[:, None], d0)
-    d1 = _trilinear(volume, eye + direction * z1[:, None], d1)
+    d0 = _trilinear(volume, eyes + direction * z0[:, None], d0)
+    d1 = _trilinear(volume, eyes + direction * z1[:, None], d1)
     return z0 + (z1 - z0) * (d0 / (d0 - d1).clamp_min(1e-6)).clamp(-1, 2)

@@ -175,7 +175,9 @@ class DepthRefinementUNet(ModelMixin, ConfigMixin):
     def _velocity(self, noisy_code: Tensor, timestep: Tensor, candidates: Tensor, mixing: Tensor) -> Tensor:
         """v of a clean code that is a mixture of candidates, of what the noise leaves, and a correction."""
         step = timestep.expand(len(noisy_code)).round().long().clamp(0, len(self.signal_power) - 1)
-        power = self.signal_power.to(step.device)[step][:, None, None, None]
+        if self.signal_power.device != step.device:
+            self.signal_power = self.signal_power.to(step.device)
+        power = self.signal_power[step][:, None, None, None]
         signal, noise = power.sqrt(), (1.0 - power).clamp(min=1e-4).sqrt()
         correction, logits = mixing[:, :1], mixing[:, 1:]
         choices = torch.cat([candidates, signal * noisy_code], dim=1)

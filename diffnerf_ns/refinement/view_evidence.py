@@ -55,28 +55,28 @@ def evidence_from_views(
             raise ValueError(f"{label} is {tuple(tensor.shape)}: {views} views need {(views, *shape)}")
     fusion = ViewFusion(*fusion_scale(depth, intrinsics, poses), chosen_engine(engine, depth.device), depth.device)
     fusion.add_all(depth, intrinsics, poses)
+    fused = fusion.cast(intrinsics, poses, *depth.shape[1:])
     voters = voters_of(depth, intrinsics, poses)
-    maps = [evidence_of_view(fusion, voters, intrinsics, poses, view) for view in range(views)]
-    return ViewEvidence(*(torch.stack(of_views) for of_views in zip(*maps, strict=True)))
+    votes = [votes_on_view(fused[view], voters, intrinsics, poses, view) for view in range(views)]
+    return ViewEvidence(fused, *(torch.stack(of_views) for of_views in zip(*votes, strict=True)))
 
 
-def evidence_of_view(
-    fusion: ViewFusion, voters: Sequence[Voter], intrinsics: Tensor, camera_to_world: Tensor, view: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One view's maps [height, width] in the order of `ViewEvidence`.
+def votes_on_view(
+    fused_z_m: Tensor, voters: Sequence[Voter], intrinsics: Tensor, camera_to_world: Tensor, view: int
+) -> tuple[Tensor, Tensor]:
+    """Support and violations [height, width] of a view, as in `ViewEvidence`.
 
     Args:
-        fusion: all views, fused.
+        fused_z_m: the fused surface seen from it [height, width], metres, 0 where none is known.
         voters: all views; sizes may differ.
         intrinsics: [views, 3, 3], pixels; (0, 0) is the first pixel's corner.
         camera_to_world: [views, 4, 4], metres, OpenGL axes.
         view: which one is asked about.
     """
     sizes = [(voter.depth_z_m.shape[0], voter.depth_z_m.shape[1]) for voter in voters]
-    fused = fusion.cast(intrinsics[view], camera_to_world[view], *sizes[view])
-    surface = torch.where(fused > 0, fused, voters[view].depth_z_m)
+    surface = torch.where(fused_z_m > 0, fused_z_m, voters[view].depth_z_m)
     others = [voters[other] for other in overlapping_views(intrinsics, camera_to_world, sizes, view, MOST_VOTERS)]
-    return fused, *count_votes(surface, intrinsics[view], camera_to_world[view], others)
+    return count_votes(surface, intrinsics[view], camera_to_world[view], others)
 
 
 def chosen_engine(engine: Engine, device: torch.device) -> Literal["open3d", "torch"]:

@@ -81,10 +81,18 @@ class ViewFusion:
             self.add(*frame)
 
     def cast(self, intrinsics: Tensor, camera_to_world: Tensor, height: int, width: int) -> Tensor:
-        """z-depth [height, width] of the surface, metres, seen from a camera as in `add`; 0 where none is known."""
+        """z-depth [cameras, height, width] of the surface, metres, seen from cameras; 0 where none is known.
+
+        Args:
+            intrinsics: [cameras, 3, 3], as in `add`.
+            camera_to_world: [cameras, 4, 4], as in `add`.
+            height: rows.
+            width: columns.
+        """
         if isinstance(self._volume, BlockTsdf):
             return cast_with_torch(self._volume, intrinsics, camera_to_world, height, width, LEAST_WEIGHT)
-        return self._volume.cast(intrinsics, camera_to_world, height, width, LEAST_WEIGHT)
+        cameras = zip(intrinsics, camera_to_world, strict=True)
+        return torch.stack([self._volume.cast(*camera, height, width, LEAST_WEIGHT) for camera in cameras])
 
 
 def fusion_scale(depth_z_m: Tensor, intrinsics: Tensor, camera_to_world: Tensor) -> tuple[float, float]:

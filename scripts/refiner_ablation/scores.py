@@ -16,7 +16,7 @@ from diffnerf_ns.evaluation.refinement_report.scoring import mean_over_images, s
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner
 from diffnerf_ns.refinement.interface import RefinerFrame
 from diffnerf_ns.refinement.refiner_config import RefinerConfig
-from diffnerf_ns.refinement.training.frame_batches import GREY
+from diffnerf_ns.refinement.training.sample_pool import GREY
 from scripts.refiner_ablation.posed_sets import PosedSet
 from scripts.refiner_ablation.variants import Sampling
 

@@ -98,9 +98,9 @@ class TrainingData:
     crop: tuple[int, int] = (128, 96)
     """Width and height of a sample, pixels; multiples of 16."""
     crops_per_view: int = 4
-    """Samples cut from each view of a pass."""
-    passes_per_group: int = 6
-    """Passes over clips whose samples are shuffled together."""
+    """Samples cut from each view, on average."""
+    pool_passes: int = 8
+    """Latest passes over clips that samples are cut from."""
     clip_reuse: int | None = None
     """How often a clip is used, with new noise each time; None for 1 on a GPU and 12 on a CPU, which renders slowly."""
     clip_cache: Path | None = None
@@ -120,7 +120,7 @@ class TrainingData:
             (self.rooms.width[0] >= 32, "rooms.width", self.rooms.width, "32 pixels or more"),
             (self.rooms.views[0] >= 1, "rooms.views", self.rooms.views, "1 or more"),
             (self.crops_per_view >= 1, "crops_per_view", self.crops_per_view, "1 or more"),
-            (self.passes_per_group >= 1, "passes_per_group", self.passes_per_group, "1 or more"),
+            (self.pool_passes >= 1, "pool_passes", self.pool_passes, "1 or more"),
             (self.clip_reuse is None or self.clip_reuse >= 1, "clip_reuse", self.clip_reuse, "1 or more"),
             (all(0 <= share <= 1 for share in shares), "dropout", self.dropout, "shares of 0 to 1"),
             (min(self.sensors.weights().values()) >= 0, "sensors", self.sensors, "weights of 0 or more"),

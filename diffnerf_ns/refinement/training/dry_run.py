@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
 
-from diffnerf_ns.refinement.training.frame_batches import SampleGroups, cut_samples, hide_parts
-from diffnerf_ns.refinement.training.posed_views import PosedViews, joined
+from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.room_clips import render_clip
 from diffnerf_ns.refinement.training.sensed_clips import sense_clip
 from diffnerf_ns.refinement.training.sources import clip_reuse, make_sources, worker_count
@@ -27,19 +25,15 @@ def explain(training: RefinerTraining) -> str:
     settings, device = training.settings, training.device
     data = settings.data
     sources = make_sources(data, settings.seed, settings.out, device)
-    groups = SampleGroups(list(sources.values()), data, settings.seed)
+    pool = training.sample_pool()
     reuse, workers = clip_reuse(data, device), worker_count(data, device)
     clip, render_s = _timed(lambda: render_clip(data.rooms, settings.seed, 0, device), device)
     views, fuse_s = _timed(lambda: sense_clip(clip, data.sensors, settings.seed, 0), device)
-    draw = np.random.default_rng(0)
-    samples, cut_s = _timed(
-        lambda: hide_parts(
-            cut_samples(views, groups.samples_per_pass, data.crop, draw, False).to("cpu"), data.dropout, draw
-        ),
-        device,
-    )
-    sample_s = (render_s / reuse + (1 - data.dropout.evidence / 2) * fuse_s + cut_s) / groups.samples_per_pass
-    step_s, memory = _time_steps(training, samples)
+    pool.add(views)
+    batch, cut_s = _timed(lambda: pool.batch(0), device)
+    sample_s = (render_s / reuse + (1 - data.dropout.evidence / 2) * fuse_s) / pool.samples_per_pass
+    step_s, memory = _time_steps(training, batch)
+    step_s += cut_s
     data_s = sample_s * settings.batch_size / max(workers, 1)
     hours = settings.max_steps * (max(step_s, data_s) if workers else step_s + data_s) / 3600
     parameters = sum(parameter.numel() for parameter in training.unet.parameters())
@@ -51,11 +45,11 @@ def explain(training: RefinerTraining) -> str:
     lines = (
         f"This would train a {settings.objective} refiner of {parameters / 1e6:.2f} million parameters into",
         f"{settings.out}, on {processes} x {device} ({precision} precision).",
-        f"Data: {mixture}; {groups.samples_per_pass} samples of {width} x {height} pixels from each pass over a clip,",
-        f"  {data.passes_per_group} passes shuffled together, a new clip every {reuse} passes, {workers} workers.",
+        f"Data: {mixture}; {pool.samples_per_pass:g} samples of {width} x {height} pixels from each pass over a clip,",
+        f"  out of the latest {data.pool_passes} passes, a new clip every {reuse} passes, {workers} workers.",
         f"  The first clip {tuple(clip.depth_z_m.shape)}: rendering {render_s:.2f} s, noise and fusion {fuse_s:.2f} s,",
-        f"  samples {cut_s:.2f} s; {1 / sample_s:.1f} samples/s from each worker.",
-        f"Steps: {settings.max_steps} of {settings.batch_size} samples, {step_s:.2f} s each without data{memory};",
+        f"  {1 / sample_s:.1f} samples/s from each worker.",
+        f"Steps: {settings.max_steps} of {settings.batch_size} samples, {step_s:.3f} s each without new data{memory};",
         f"  validation every {settings.validate_every} steps, a checkpoint every {settings.checkpoint_every} steps or",
         f"  {settings.checkpoint_minutes:g} minutes.",
         f"Time: about {hours:.1f} h{limit}. Nothing was written.",
@@ -63,9 +57,7 @@ def explain(training: RefinerTraining) -> str:
     return "\n".join(lines)
 
 
-def _time_steps(training: RefinerTraining, samples: PosedViews) -> tuple[float, str]:
-    size = training.settings.batch_size
-    batch = joined([samples] * (-(-size // len(samples))))[slice(0, size)]
+def _time_steps(training: RefinerTraining, batch: PosedViews) -> tuple[float, str]:
     training.train_step(batch)
     _, seconds = _timed(lambda: [training.train_step(batch) for _ in range(TIMED_STEPS)], training.device)
     memory = ""

@@ -25,12 +25,13 @@ from diffnerf_ns.refinement.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches
+from diffnerf_ns.refinement.training.frame_batches import Passes, batches
 from diffnerf_ns.refinement.training.initial_weights import content_name, take_weights
 from diffnerf_ns.refinement.training.learning_rate import one_cycle
 from diffnerf_ns.refinement.training.perceptual import WEIGHTS_FILE, load_features
 from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.progress import Progress
+from diffnerf_ns.refinement.training.sample_pool import SamplePool
 from diffnerf_ns.refinement.training.seeds import Stream, torch_generator
 from diffnerf_ns.refinement.training.settings import Network, TrainRefiner
 from diffnerf_ns.refinement.training.sources import clip_folder, make_sources, worker_count
@@ -53,12 +54,16 @@ class RefinerTraining:
         if settings.initial_weights is not None:
             take_weights(self.unet, settings.initial_weights)
         self.unet.to(self.device)
-        self.ema = EMAModel(self.unet.parameters(), settings.ema_decay, use_ema_warmup=True, power=0.75)
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.nn.Module.to(self.unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.ema = EMAModel(self.unet.parameters(), settings.ema_decay, use_ema_warmup=True, power=0.75, foreach=on_gpu)
         self.ema.to(self.device)
         optimizer = torch.optim.AdamW(
-            self.unet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            self.unet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=on_gpu
         )
         self.model, self.optimizer = self.accelerator.prepare(self.unet, optimizer)
+        self.predict = torch.compile(self.model) if settings.compile_network else self.model
         self.features = load_features() if settings.losses.perceptual else None
         if self.features is not None:
             self.features = self.features.to(self.device)
@@ -78,23 +83,27 @@ class RefinerTraining:
         """Hours of training so far, those of resumed parts included."""
         return (self.seconds_before + time.monotonic() - self.started) / 3600
 
-    def sample_groups(self) -> SampleGroups:
+    def passes(self) -> Passes:
         """The training data."""
         settings = self.settings
         sources = make_sources(settings.data, settings.seed, settings.out, self.device)
+        return Passes(list(sources.values()), settings.seed)
+
+    def sample_pool(self) -> SamplePool:
+        """Where this process's samples are cut from; empty."""
+        settings, rank = self.settings, self.accelerator.process_index
         pairs = settings.losses.consistency > 0
-        return SampleGroups(list(sources.values()), settings.data, settings.seed, pairs)
+        return SamplePool(settings.data, settings.seed, settings.batch_size, self.device, pairs, rank)
 
     def batches(self) -> Iterator[PosedViews]:
         """This process's batches from the current step on."""
-        processes = self.accelerator.num_processes
         return batches(
-            self.sample_groups(),
-            self.settings.batch_size,
+            self.passes(),
+            self.sample_pool(),
             self.step,
             worker_count(self.settings.data, self.device),
             self.accelerator.process_index,
-            processes,
+            self.accelerator.num_processes,
         )
 
     def train_step(self, batch: PosedViews) -> dict[str, Tensor]:
@@ -103,12 +112,12 @@ class RefinerTraining:
         rate = settings.learning_rate * one_cycle(self.share_done(), settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        generator = torch_generator("cpu", Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
+        generator = torch_generator(self.device, Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
         losses = batch_losses(
-            self.model,
+            self.predict,
             self.scheduler,
             self.code,
-            batch.to(self.device),
+            batch,
             settings.losses,
             settings.objective,
             generator,

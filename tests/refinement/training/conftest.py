@@ -16,7 +16,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     rooms = RoomClips(views=(2, 3), width=(32, 48))
     cache = tmp_path_factory.getbasetemp() / "tiny-clips"
     return TrainingData(
-        rooms=rooms, crop=(32, 16), crops_per_view=2, passes_per_group=2, clip_reuse=3, workers=0, clip_cache=cache
+        rooms=rooms, crop=(32, 16), crops_per_view=2, pool_passes=2, clip_reuse=3, workers=0, clip_cache=cache
     )
 
 

@@ -9,16 +9,38 @@ import torch
 
 from diffnerf_ns.captures.sensor_noise import simulate_sensor
 from diffnerf_ns.refinement.training import sensed_clips
-from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, Dropout, SensorMixture, TrainingData
-from diffnerf_ns.refinement.training.frame_batches import SampleGroups, batches, cut_samples, hide_parts
+from diffnerf_ns.refinement.training.data_settings import (
+    HELD_OUT_SENSOR,
+    Dropout,
+    RoomClips,
+    SensorMixture,
+    TrainingData,
+)
+from diffnerf_ns.refinement.training.frame_batches import Passes, batches
 from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.room_clips import ClipStore
+from diffnerf_ns.refinement.training.sample_pool import SamplePool, cut_samples, hide_parts
 from diffnerf_ns.refinement.training.sensed_clips import RoomSource, border_widths, clip_of_pass
 
+CPU = torch.device("cpu")
 
-def groups_of(data: TrainingData, seed: int = 0, pairs: bool = False) -> SampleGroups:
+
+def passes_of(data: TrainingData, seed: int = 0) -> Passes:
     store = ClipStore(data.rooms, seed, data.clip_cache, "cpu")
-    return SampleGroups([(RoomSource(store, data.sensors, seed, 3), 1.0)], data, seed, pairs)
+    return Passes([(RoomSource(store, data.sensors, seed, 3), 1.0)], seed)
+
+
+class NumberedPasses(Passes):
+    """One view in each pass, whose depth is the pass's number."""
+
+    def __init__(self) -> None:
+        super().__init__([], 0)
+
+    def __getitem__(self, number: int) -> PosedViews:
+        return plain_views(1, 16, 32).with_maps(lambda image: torch.full_like(image, float(number)))
+
+
+NUMBERED = TrainingData(rooms=RoomClips(views=(1, 1)), crop=(32, 16), crops_per_view=4, pool_passes=8)
 
 
 def plain_views(count: int, height: int, width: int) -> PosedViews:
@@ -37,30 +59,48 @@ def assert_same(first: PosedViews, second: PosedViews) -> None:
         assert torch.equal(getattr(first, field.name), getattr(second, field.name)), field.name
 
 
-def test_a_sample_depends_on_seed_and_number_alone(tiny_data: TrainingData) -> None:
-    groups = groups_of(tiny_data)
-    in_order = [groups[number] for number in range(3)]
-    assert_same(groups_of(tiny_data)[2], in_order[2])
-    uncached = groups_of(replace(tiny_data, clip_cache=None))
+def test_a_pass_depends_on_seed_and_number_alone(tiny_data: TrainingData) -> None:
+    passes = passes_of(tiny_data)
+    in_order = [passes[number] for number in range(3)]
+    assert_same(passes_of(tiny_data)[2], in_order[2])
+    uncached = passes_of(replace(tiny_data, clip_cache=None))
     assert_same(uncached[1], in_order[1])
-    assert not torch.equal(groups_of(tiny_data, seed=1)[2].truth_z_m, in_order[2].truth_z_m)
+    assert not torch.equal(passes_of(tiny_data, seed=1)[2].truth_z_m, in_order[2].truth_z_m)
 
 
 def test_batches_that_start_later_are_those_of_the_whole_run(tiny_data: TrainingData) -> None:
-    groups = groups_of(tiny_data)
-    assert groups.samples_per_group % 3 != 0, "batches have to reach over the ends of groups"
-    run = batches(groups, 3, 0, workers=0)
-    whole = [next(run) for _ in range(9)]
-    later = batches(groups, 3, 6, workers=0)
+    def run(first: int):
+        return batches(passes_of(tiny_data), SamplePool(tiny_data, 0, 3, CPU), first, workers=0)
+
+    from_the_beginning, later = run(0), run(6)
+    whole = [next(from_the_beginning) for _ in range(9)]
+    assert not torch.equal(whole[0].truth_z_m, whole[1].truth_z_m)
     for expected in whole[6:]:
         assert_same(next(later), expected)
 
 
-def test_processes_share_the_groups_out(tiny_data: TrainingData) -> None:
-    groups = groups_of(tiny_data)
-    size = groups.samples_per_group
-    assert_same(next(batches(groups, size, 0, 0, rank=1, world=2)), groups[1])
-    assert_same(next(batches(groups, size, 1, 0, rank=1, world=2)), groups[3])
+def test_views_are_used_as_often_as_asked_for_and_leave_after_the_latest_passes() -> None:
+    run = batches(NumberedPasses(), SamplePool(NUMBERED, 0, 6, CPU), 0, workers=0)
+    drawn = [next(run).truth_z_m[:, 0, 0].tolist() for _ in range(400)]
+    for number, numbers in enumerate(drawn):
+        latest = 1 + int(number * 6 / 4)
+        assert latest - 7 <= min(numbers) <= max(numbers) <= latest, number
+    uses = np.bincount(np.array(drawn).astype(int).reshape(-1))[20:500]
+    assert uses.mean() == pytest.approx(4, rel=0.05)
+
+
+def test_processes_share_the_passes_out_and_draw_samples_of_their_own() -> None:
+    for rank in (0, 1):
+        pool = SamplePool(NUMBERED, 0, 64, CPU, rank=rank)
+        for _ in range(4):
+            drawn = next(batches(NumberedPasses(), pool, 2, 0, rank, world=2)).truth_z_m[:, 0, 0]
+            assert set((drawn % 2).tolist()) == {rank}
+    views = NumberedPasses()[1]
+    pools = [SamplePool(NUMBERED, 0, 64, CPU, rank=rank) for rank in (0, 1)]
+    for pool in pools:
+        pool.add(views)
+    mirrored = [pool.batch(0).intrinsics[:, 0, 0] < 0 for pool in pools]
+    assert not torch.equal(*mirrored)
 
 
 AS_A_WORKER = """
@@ -110,7 +150,7 @@ def test_half_of_the_sides_have_a_blind_border_of_up_to_a_share() -> None:
 
 def test_a_cut_keeps_maps_and_camera_together() -> None:
     views = plain_views(3, 24, 40)
-    samples = cut_samples(views, 24, (16, 16), np.random.default_rng(0), pairs=False)
+    samples = cut_samples([views], 24, (16, 16), np.random.default_rng(0), pairs=False)
     assert samples.truth_z_m.shape == (24, 16, 16)
     assert {int(value) // 10000 for value in samples.truth_z_m[:, 0, 0]} == {1, 2, 3}
     mirrored = samples.intrinsics[:, 0, 0] < 0
@@ -125,15 +165,16 @@ def test_a_cut_keeps_maps_and_camera_together() -> None:
 
 
 def test_pairs_show_the_same_part_of_neighbouring_views() -> None:
-    samples = cut_samples(plain_views(3, 24, 40), 12, (16, 16), np.random.default_rng(0), pairs=True)
+    samples = cut_samples([plain_views(3, 24, 40)], 12, (16, 16), np.random.default_rng(0), pairs=True)
     first, second = samples.truth_z_m[::2], samples.truth_z_m[1::2]
     assert torch.equal(first % 10000, second % 10000)
     assert torch.equal((first // 10000) % 3 + 1, second // 10000)
 
 
 def test_a_crop_larger_than_the_views_is_refused() -> None:
+    pool = SamplePool(TrainingData(crop=(64, 16)), 0, 2, CPU)
     with pytest.raises(ValueError, match=r"data\.crop is \(64, 16\), but there are views of 40 x 24"):
-        cut_samples(plain_views(1, 24, 40), 2, (64, 16), np.random.default_rng(0), pairs=False)
+        pool.add(plain_views(1, 24, 40))
 
 
 def test_parts_are_hidden_at_the_rates_asked_for() -> None:
