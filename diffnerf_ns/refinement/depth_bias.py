@@ -78,8 +78,8 @@ class _Views:
     """What is compared, and what was found so far."""
 
     patches: Patches
-    planes: list[Tensor]
-    """Patches of each view's large planes [L, P]; -1 where a plane has fewer of them."""
+    planes: tuple[Tensor, Tensor]
+    """Whose each large plane is [L], and its patches [L, P]; -1 where a plane has fewer of them."""
     sizes_px: Tensor
     """Width and height [V, 2]."""
     intrinsics: Tensor
@@ -114,7 +114,7 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
     ]
     found = camera_to_world.new_zeros(len(sizes), KNOT_COUNT + POSE_UNKNOWNS, dtype=torch.float64)
     patches = patches_of_views(depth_z_m, intrinsics)
-    planes, sizes_px = [_padded(found) for found in large_planes(patches)], intrinsics.new_tensor(sizes).flip(-1)
+    planes, sizes_px = _together(large_planes(patches), found.device), intrinsics.new_tensor(sizes).flip(-1)
     prior = _prior(len(sizes), False, found.device)
     for number in range(ROUNDS):
         poses = _moved(camera_to_world, found[:, KNOT_COUNT:])
@@ -130,9 +130,13 @@ def depth_factors(depth_z_m: Sequence[Tensor], intrinsics: Tensor, camera_to_wor
     return factors.reshape(-1, *KNOTS)
 
 
-def _padded(planes: list[Tensor]) -> Tensor:
-    """Planes of different numbers of patches as one tensor [L, P], -1 behind the last patch."""
-    return pad_sequence(planes, batch_first=True, padding_value=-1) if planes else torch.zeros(0, 0)
+def _together(planes: list[list[Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Planes of each view, of different numbers of patches, as `_Views` has them."""
+    owner = torch.tensor([view for view, own in enumerate(planes) for _ in own], dtype=torch.long, device=device)
+    every = [plane for own in planes for plane in own]
+    if not every:
+        return owner, torch.zeros(0, 0, dtype=torch.long, device=device)
+    return owner, pad_sequence(every, batch_first=True, padding_value=-1)
 
 
 def _prior(views: int, in_common: bool, device: torch.device) -> Tensor:
@@ -186,16 +190,15 @@ def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
     precision = torch.zeros(count * unknowns, count * unknowns, dtype=torch.float64, device=views.poses.device)
     blocks = precision.view(count, unknowns, count, unknowns).movedim(2, 1)
     slope = precision.new_zeros(count, unknowns)
+    plane_precision, plane_slope = _bends(views)
     for view, others in enumerate(compared):
         if len(others) == 0:
             continue
         difference, weight, own, their = _differences(views, view, others)
         if not weight.any():
             continue
-        if len(views.planes[view]):
-            plane_precision, plane_slope = _bends(views, view)
-            blocks[view, view, :KNOT_COUNT, :KNOT_COUNT] += plane_precision
-            slope[view, :KNOT_COUNT] += plane_slope
+        blocks[view, view, :KNOT_COUNT, :KNOT_COUNT] += plane_precision[view]
+        slope[view, :KNOT_COUNT] += plane_slope[view]
         weighted_own, weighted_their = own * weight[..., None], their * weight[..., None]
         blocks[view, view] += torch.einsum("onu,onw->uw", weighted_own, own)
         blocks[others, others] += weighted_their.mT @ their
@@ -207,16 +210,23 @@ def _evidence(views: _Views, compared: list[Tensor]) -> tuple[Tensor, Tensor]:
     return precision, slope
 
 
-def _bends(views: _Views, view: int) -> tuple[Tensor, Tensor]:
-    """What a view's large planes say of its factors together; see `large_planes.bends`."""
-    planes = views.planes[view]
-    patches = planes.clamp(min=0)
+def _bends(views: _Views) -> tuple[Tensor, Tensor]:
+    """What each view's large planes say of its factors together: precision [V, knots, knots] and slope [V, knots]; see
+    `large_planes.bends`."""
+    count, (owner, planes) = len(views.sizes_px), views.planes
+    precision = torch.zeros(count, KNOT_COUNT, KNOT_COUNT, dtype=torch.float64, device=planes.device)
+    slope = precision.new_zeros(count, KNOT_COUNT)
+    if not len(planes):
+        return precision, slope
+    patches, view = planes.clamp(min=0), owner[:, None]
     centre = views.patches.centre_px[view, patches]
     knots = _knot_weights(centre, views.sizes_px[view]).double()
     inverse_z = views.patches.inverse_z[view, patches, 0].double()
-    taken = inverse_z * torch.exp(-(knots @ views.log_factors[view].double()))
-    precision, slope = bends(taken, centre.double(), knots, planes >= 0)
-    return precision.sum(dim=0) / PATCHES_PER_OPINION, slope.sum(dim=0) / PATCHES_PER_OPINION
+    log_factors = (knots @ views.log_factors[owner, :, None].double())[..., 0]
+    found = bends(inverse_z * torch.exp(-log_factors), centre.double(), knots, planes >= 0)
+    for total, parts in zip((precision, slope), found, strict=True):
+        total.index_add_(0, owner, parts / PATCHES_PER_OPINION)
+    return precision, slope
 
 
 def _differences(views: _Views, view: int, others: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -59,23 +59,35 @@ def count_votes(
     height, width = surface_z_m.shape
     points = (pixel_rays(height, width, intrinsics) * surface_z_m[..., None]).reshape(-1, 3)
     votes = points.new_zeros(2, height * width)
-    add_votes = _add_votes_compiled if compiles_for(points.device.type) else _add_votes
-    for other in others:
-        add_votes(points, camera_to_world, other, *votes)
+    if compiles_for(points.device.type):
+        for other in others:
+            _add_votes_compiled(points, camera_to_world, other, *votes)
+    else:
+        for alike in _of_one_size(others):
+            votes += _votes(points, camera_to_world, alike)
     return votes[0].view(height, width), votes[1].view(height, width)
 
 
-def _add_votes(points: Tensor, camera_to_world: Tensor, other: Voter, support: Tensor, violations: Tensor) -> None:
-    """Adds another view's votes on points [n, 3] of a camera to those so far, each [n]; no surface at a depth of 0."""
-    z, pixel = _project(points, camera_to_world, other)
+def _of_one_size(voters: Sequence[Voter]) -> list[Voter]:
+    """The same voters, those of one size as one with a first dimension."""
+    groups: dict[torch.Size, list[Voter]] = {}
+    for voter in voters:
+        groups.setdefault(voter.depth_z_m.shape, []).append(voter)
+    return [Voter(*(torch.stack(parts) for parts in zip(*group, strict=True))) for group in groups.values()]
+
+
+def _votes(points: Tensor, camera_to_world: Tensor, others: Voter) -> Tensor:
+    """Votes [2, n] of several views of one size on points [n, 3] of a camera; no surface at a depth of 0."""
+    z, pixel = _project(points, camera_to_world, others)
     inside = (pixel >= 0) & (points[:, 2] < 0)
     pixel = pixel.clamp_min(0)
-    measured = other.depth_z_m.reshape(-1)[pixel]
-    nearest = other.nearest_z_m.reshape(-1)[pixel]
+    measured = others.depth_z_m.flatten(1).gather(1, pixel)
+    nearest = others.nearest_z_m.flatten(1).gather(1, pixel)
     seen = inside & (measured > 0)
     tolerance = tolerance_m(z)
-    support += seen & ((measured - z).abs() <= tolerance)
-    violations += seen & (nearest - z > CLEARLY_BEHIND * tolerance)
+    support = seen & ((measured - z).abs() <= tolerance)
+    violations = seen & (nearest - z > CLEARLY_BEHIND * tolerance)
+    return torch.stack([support.sum(0), violations.sum(0)]).to(points.dtype)
 
 
 def _add_votes_compiled(
@@ -125,6 +137,7 @@ def overlapping_views(
         index: whose neighbours are wanted.
         most: how many at most.
     """
+    intrinsics, camera_to_world = intrinsics.cpu(), camera_to_world.cpu()  # a GPU takes longer for so little
     height, width = sizes[index]
     rays = pixel_rays(5, 5, intrinsics[index] * intrinsics.new_tensor([[5 / width], [5 / height], [1.0]]))
     probes = torch.cat([rays.reshape(-1, 3) * depth for depth in OVERLAP_DEPTHS_M])
@@ -146,20 +159,22 @@ def overlapping_views(
 
 
 def _motion(pose: Tensor, other_pose: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation [3, 3] and shift [3] that take points of one camera to another."""
-    to_other = other_pose[:3, :3].T
-    return to_other @ pose[:3, :3], to_other @ (pose[:3, 3] - other_pose[:3, 3])
+    """Rotation [..., 3, 3] and shift [..., 3] that take points of one camera to others [..., 4, 4]."""
+    to_other = other_pose[..., :3, :3].mT
+    shift = to_other @ (pose[:3, 3] - other_pose[..., :3, 3])[..., None]
+    return to_other @ pose[:3, :3], shift[..., 0]
 
 
-def _project(points: Tensor, pose: Tensor, other: Voter) -> tuple[Tensor, Tensor]:
-    """z-depth of the points [n, 3] of one camera in another, and the pixel they fall on there; -1 outside."""
-    rotation, shift = _motion(pose, other.camera_to_world)
-    x, y, z = (points @ rotation.T + shift).unbind(1)
-    height, width = other.depth_z_m.shape
+def _project(points: Tensor, pose: Tensor, others: Voter) -> tuple[Tensor, Tensor]:
+    """z-depth [V, n] of the points [n, 3] of one camera in others, and the pixel they fall on there; -1 outside."""
+    rotation, shift = _motion(pose, others.camera_to_world)
+    x, y, z = (points @ rotation.mT + shift[:, None]).unbind(2)
+    height, width = others.depth_z_m.shape[1:]
     z = -z
     ahead = z.clamp_min(LEAST_AHEAD_M)
-    column = (x / ahead * other.intrinsics[0, 0] + other.intrinsics[0, 2]).floor()
-    row = (-y / ahead * other.intrinsics[1, 1] + other.intrinsics[1, 2]).floor()
+    focal, principal = others.intrinsics.diagonal(dim1=1, dim2=2)[:, :2], others.intrinsics[:, :2, 2]
+    column = (x / ahead * focal[:, :1] + principal[:, :1]).floor()
+    row = (-y / ahead * focal[:, 1:] + principal[:, 1:]).floor()
     seen = (z > LEAST_AHEAD_M) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     return z, torch.where(seen, row * width + column, -1).long()
 

@@ -102,13 +102,18 @@ class TrainingData:
     pool_passes: int = 8
     """Latest passes over clips that samples are cut from."""
     clip_reuse: int | None = None
-    """How often a clip is used, with new noise each time; None for 1 on a GPU and 12 on a CPU, which renders slowly."""
+    """How often a clip is used, with new noise each time; None for 3 with a GPU and 12 with a CPU alone, as clips are
+    rendered by cores of the CPU."""
     clip_cache: Path | None = None
-    """Folder for rendered clips; None for OUT/clips if clips are used more than once."""
+    """Folder for rendered clips; None for OUT/clips if clips are used more than once or rendered ahead."""
     dropout: Dropout = field(default_factory=Dropout)
     """What is hidden from the model."""
     workers: int | None = None
-    """Background processes that make data; None for 1 on a CPU and 4 for each GPU. 0 makes it between the steps."""
+    """Who makes data in the background; None for 1 process with a CPU and 2 threads for each GPU, which processes would
+    have to share by turns. 0 makes it between the steps."""
+    renderers: int | None = None
+    """Background processes that render clips ahead for each GPU; None for a share of the CPU's cores but three. With 0,
+    or without a GPU, clips are rendered by who makes the data."""
 
     def check(self) -> None:
         """Raises ValueError for what cannot be met, by name."""
@@ -121,6 +126,8 @@ class TrainingData:
             (self.rooms.views[0] >= 1, "rooms.views", self.rooms.views, "1 or more"),
             (self.crops_per_view >= 1, "crops_per_view", self.crops_per_view, "1 or more"),
             (self.pool_passes >= 1, "pool_passes", self.pool_passes, "1 or more"),
+            (self.workers is None or self.workers >= 0, "workers", self.workers, "0 or more"),
+            (self.renderers is None or self.renderers >= 0, "renderers", self.renderers, "0 or more"),
             (self.clip_reuse is None or self.clip_reuse >= 1, "clip_reuse", self.clip_reuse, "1 or more"),
             (all(0 <= share <= 1 for share in shares), "dropout", self.dropout, "shares of 0 to 1"),
             (min(self.sensors.weights().values()) >= 0, "sensors", self.sensors, "weights of 0 or more"),

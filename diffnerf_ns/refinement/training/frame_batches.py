@@ -1,14 +1,17 @@
-"""Batches without end: passes over the data made by background processes, and samples cut from the latest of them."""
+"""Batches without end: passes over the data made in the background, and samples cut from the latest of them."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from diffnerf_ns.refinement.training.posed_views import PosedViews, ViewSource
@@ -43,12 +46,18 @@ def batches(
         passes: where views come from.
         pool: an empty one.
         first_batch: batches that were used already.
-        workers: background processes; 0 for none.
+        workers: background processes, or threads for a GPU; 0 for none.
         rank: number of this process.
         world: number of processes.
     """
     added = pool.first_needed(first_batch)
-    views = _passes_from(passes, added, workers, rank, world)
+    numbers = _Numbers(added, rank, world)
+    if not workers:
+        views = (passes[number] for number in numbers)
+    elif pool.device.type == "cuda":
+        views = _made_by_threads(passes, numbers, workers, pool.device)
+    else:
+        views = _made_by_processes(passes, numbers, workers)
     for number in count(first_batch):
         for one in islice(views, pool.passes_before(number) - added):
             pool.add(one)
@@ -66,12 +75,28 @@ class _Numbers:
         return count(self.first * self.world + self.rank, self.world)
 
 
-def _passes_from(passes: Passes, first: int, workers: int, rank: int, world: int) -> Iterator[PosedViews]:
-    numbers = _Numbers(first, rank, world)
-    if not workers:
-        yield from (passes[number] for number in numbers)
-        return
-    # Forked processes cannot use a GPU, nor OpenMP after the parent has.
+def _made_by_threads(
+    passes: Passes, numbers: Iterable[int], workers: int, device: torch.device
+) -> Iterator[PosedViews]:
+    """For a GPU, which processes of their own would have to share with the training by turns."""
+
+    def begin() -> None:
+        torch.cuda.set_stream(torch.cuda.Stream(device))
+
+    coming = iter(numbers)
+    with ThreadPoolExecutor(workers, "pass", begin) as threads:
+        waiting = deque(threads.submit(passes.__getitem__, number) for number in islice(coming, 2 * workers))
+        try:
+            for number in coming:
+                done = waiting.popleft().result()
+                waiting.append(threads.submit(passes.__getitem__, number))
+                yield done
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _made_by_processes(passes: Passes, numbers: Iterable[int], workers: int) -> Iterator[PosedViews]:
+    # Forked processes cannot use OpenMP after the parent has.
     loader = DataLoader(
         passes,
         batch_size=None,

@@ -25,16 +25,17 @@ from diffnerf_ns.refinement.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
+from diffnerf_ns.refinement.training.clip_renderers import ClipRenderers
 from diffnerf_ns.refinement.training.frame_batches import Passes, batches
 from diffnerf_ns.refinement.training.initial_weights import content_name, take_weights
 from diffnerf_ns.refinement.training.learning_rate import one_cycle
 from diffnerf_ns.refinement.training.perceptual import WEIGHTS_FILE, load_features
-from diffnerf_ns.refinement.training.posed_views import PosedViews
+from diffnerf_ns.refinement.training.posed_views import PosedViews, blank_views
 from diffnerf_ns.refinement.training.progress import Progress
 from diffnerf_ns.refinement.training.sample_pool import SamplePool
 from diffnerf_ns.refinement.training.seeds import Stream, torch_generator
 from diffnerf_ns.refinement.training.settings import Network, TrainRefiner
-from diffnerf_ns.refinement.training.sources import clip_folder, make_sources, worker_count
+from diffnerf_ns.refinement.training.sources import clip_folder, clip_reuse, make_sources, renderer_count, worker_count
 from diffnerf_ns.refinement.training.step_loss import batch_losses
 from diffnerf_ns.refinement.training.validation import Validation, ValidationClip, validate, validation_views
 from diffnerf_ns.refinement.unet import DepthRefinementUNet
@@ -83,12 +84,6 @@ class RefinerTraining:
         """Hours of training so far, those of resumed parts included."""
         return (self.seconds_before + time.monotonic() - self.started) / 3600
 
-    def passes(self) -> Passes:
-        """The training data."""
-        settings = self.settings
-        sources = make_sources(settings.data, settings.seed, settings.out, self.device)
-        return Passes(list(sources.values()), settings.seed)
-
     def sample_pool(self) -> SamplePool:
         """Where this process's samples are cut from; empty."""
         settings, rank = self.settings, self.accelerator.process_index
@@ -96,15 +91,25 @@ class RefinerTraining:
         return SamplePool(settings.data, settings.seed, settings.batch_size, self.device, pairs, rank)
 
     def batches(self) -> Iterator[PosedViews]:
-        """This process's batches from the current step on."""
-        return batches(
-            self.passes(),
-            self.sample_pool(),
-            self.step,
-            worker_count(self.settings.data, self.device),
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
+        """This process's batches from the current step on; clips are rendered for them from now on."""
+        settings, pool = self.settings, self.sample_pool()
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        sources = make_sources(settings.data, settings.seed, settings.out, self.device)
+        renderers = None
+        if count := renderer_count(settings.data, self.device, world):
+            first = pool.first_needed(self.step) * world // clip_reuse(settings.data, self.device)
+            renderers = ClipRenderers(sources["rooms"][0].clips, count, first, rank, world)  # pyright: ignore
+        passes = Passes(list(sources.values()), settings.seed)
+        workers = worker_count(settings.data, self.device)
+
+        def drawn() -> Iterator[PosedViews]:
+            try:
+                yield from batches(passes, pool, self.step, workers, rank, world)
+            finally:
+                if renderers is not None:
+                    renderers.close()
+
+        return drawn()
 
     def train_step(self, batch: PosedViews) -> dict[str, Tensor]:
         """One step of the optimiser."""
@@ -112,17 +117,7 @@ class RefinerTraining:
         rate = settings.learning_rate * one_cycle(self.share_done(), settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        generator = torch_generator(self.device, Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
-        losses = batch_losses(
-            self.predict,
-            self.scheduler,
-            self.code,
-            batch,
-            settings.losses,
-            settings.objective,
-            generator,
-            self.features,
-        )
+        losses = self._losses(batch)
         self.accelerator.backward(losses["total"])
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
         self.optimizer.step()
@@ -134,6 +129,26 @@ class RefinerTraining:
             "gradient": torch.as_tensor(norm),
             "rate": torch.tensor(rate),
         }
+
+    def _losses(self, batch: PosedViews) -> dict[str, Tensor]:
+        settings = self.settings
+        generator = torch_generator(self.device, Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
+        return batch_losses(
+            self.predict,
+            self.scheduler,
+            self.code,
+            batch,
+            settings.losses,
+            settings.objective,
+            generator,
+            self.features,
+        )
+
+    def _compile(self) -> None:
+        """Compiles the network for the shapes of a batch, and leaves its weights as they are."""
+        blank = blank_views(self.settings.batch_size, *self.settings.data.crop[::-1]).to(self.device)
+        self.accelerator.backward(self._losses(blank)["total"])
+        self.optimizer.zero_grad()
 
     def share_done(self) -> float:
         """Share of the training that is done, as the learning rate sees it."""
@@ -150,15 +165,18 @@ class RefinerTraining:
         with Progress(out, settings.max_steps, self.step, main, settings.tensorboard) as progress, self._signals():
             if settings.losses.perceptual and self.features is None:
                 progress.say(f"{WEIGHTS_FILE} is not in torch hub's folder: trained without the perceptual loss")
+            data = self.batches()
             clips = self._validation_clips(progress) if main else []
+            if settings.compile_network:
+                progress.say("compiling the network")
+                self._compile()
             self.started = time.monotonic()
-            self._steps(progress, clips)
+            self._steps(progress, clips, data)
             self._save(progress)
 
-    def _steps(self, progress: Progress, clips: list[ValidationClip]) -> None:
+    def _steps(self, progress: Progress, clips: list[ValidationClip], data: Iterator[PosedViews]) -> None:
         settings = self.settings
         saved = time.monotonic()
-        data = self.batches()
         while self.step < settings.max_steps and not self._must_stop():
             values = self.train_step(next(data))
             progress.step_done(self.step)

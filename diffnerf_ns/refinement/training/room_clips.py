@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator
 
 CLIP_FORMAT = 1
 """Changes when a clip of the same settings would look different."""
+
+CLIPS_KEPT = 500
+"""Latest clips that may be used again: some 9 GB of 34 views of 240 x 180 pixels."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,36 @@ def render_clip(settings: RoomClips, seed: int, number: int, device: torch.devic
     )
 
 
+class Renderers(Protocol):
+    """Others that render clips."""
+
+    def wait_for(self, number: int, file: Path) -> None:
+        """Returns when a clip is in its file, or when nobody is going to render it."""
+        ...
+
+
 class ClipStore:
     """Clips by number, rendered when first asked for and kept in a folder if one is given."""
 
     def __init__(self, settings: RoomClips, seed: int, folder: Path | None, device: torch.device | str) -> None:
         self.settings, self.seed, self.device = settings, seed, device
         name = content_hash(f"{CLIP_FORMAT} {seed} {sorted(asdict(settings).items())}")[:16]
+        self.cache = folder
         self.folder = None if folder is None else Path(folder) / name
+        self.renderers: Renderers | None = None
+        """Who renders clips into the folder ahead of their use."""
+
+    def file_of(self, number: int) -> Path:
+        """Where a clip is kept, by a store that has a folder."""
+        assert self.folder is not None
+        return self.folder / f"clip-{number:06d}.npz"
 
     def clip(self, number: int) -> CleanClip:
         if self.folder is None:
             return render_clip(self.settings, self.seed, number, self.device)
-        file = self.folder / f"clip-{number:06d}.npz"
+        file = self.file_of(number)
+        if self.renderers is not None:
+            self.renderers.wait_for(number, file)
         if not file.exists():
             clip = render_clip(self.settings, self.seed, number, self.device)
             buffer = io.BytesIO()

@@ -11,7 +11,7 @@ from diffnerf_ns.refinement.depth_bias import without_bias
 from diffnerf_ns.refinement.training.colour_noise import degrade_colour
 from diffnerf_ns.refinement.training.data_settings import HELD_OUT_SENSOR, SensorMixture
 from diffnerf_ns.refinement.training.posed_views import PosedViews
-from diffnerf_ns.refinement.training.room_clips import CleanClip, ClipStore
+from diffnerf_ns.refinement.training.room_clips import CLIPS_KEPT, CleanClip, ClipStore
 from diffnerf_ns.refinement.training.seeds import Stream, numpy_generator, torch_generator
 from diffnerf_ns.refinement.view_evidence import evidence_from_views
 from diffnerf_ns.refinement.view_votes import without_contradicted
@@ -43,11 +43,11 @@ class RoomSource:
 
 
 def clip_of_pass(seed: int, number: int, clip_reuse: int) -> int:
-    """Which clip a pass uses: every `clip_reuse`-th pass a new one, else any of the earlier ones."""
+    """Which clip a pass uses: every `clip_reuse`-th pass a new one, else any of the latest `CLIPS_KEPT`."""
     newest = number // clip_reuse
     if number % clip_reuse == 0:
         return newest
-    return int(numpy_generator(Stream.CHOICE, seed, number).integers(newest + 1))
+    return int(numpy_generator(Stream.CHOICE, seed, number).integers(max(0, newest + 1 - CLIPS_KEPT), newest + 1))
 
 
 def sense_clip(clip: CleanClip, sensors: SensorMixture, seed: int, number: int, fused: bool = True) -> PosedViews:

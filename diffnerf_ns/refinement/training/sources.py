@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,22 +13,34 @@ from diffnerf_ns.refinement.training.posed_views import ViewSource
 from diffnerf_ns.refinement.training.room_clips import ClipStore
 from diffnerf_ns.refinement.training.sensed_clips import RoomSource
 
-CPU_CLIP_REUSE = 12
+CPU_CLIP_REUSE, GPU_CLIP_REUSE = 12, 3
+CORES_FOR_OTHERS = 3
+"""Cores of the CPU that do not render: for the steps and for those who make data."""
 
 
 def clip_reuse(data: TrainingData, device: torch.device) -> int:
-    """How often a clip is used: as set, or by how fast the device renders."""
-    return data.clip_reuse or (1 if device.type == "cuda" else CPU_CLIP_REUSE)
+    """How often a clip is used: as set, or by how many cores render."""
+    return data.clip_reuse or (GPU_CLIP_REUSE if device.type == "cuda" else CPU_CLIP_REUSE)
 
 
 def worker_count(data: TrainingData, device: torch.device) -> int:
-    """Background processes: as set, or by device."""
-    return (4 if device.type == "cuda" else 1) if data.workers is None else data.workers
+    """Who makes data in the background: as set, or by device."""
+    return (2 if device.type == "cuda" else 1) if data.workers is None else data.workers
+
+
+def renderer_count(data: TrainingData, device: torch.device, processes: int = 1) -> int:
+    """Who renders clips ahead: as set, or this process's share of the cores."""
+    if device.type != "cuda" or data.rooms_weight <= 0:
+        return 0
+    if data.renderers is not None:
+        return data.renderers
+    return max(1, (os.cpu_count() or 1) // processes - CORES_FOR_OTHERS)
 
 
 def clip_folder(data: TrainingData, out: Path, device: torch.device) -> Path | None:
-    """Where rendered clips are kept; None if none is used twice."""
-    return data.clip_cache or (out / "clips" if clip_reuse(data, device) > 1 else None)
+    """Where rendered clips are kept; None if none is used twice, or by others than who rendered it."""
+    kept = clip_reuse(data, device) > 1 or renderer_count(data, device) > 0
+    return data.clip_cache or (out / "clips" if kept else None)
 
 
 def make_sources(data: TrainingData, seed: int, out: Path, device: torch.device) -> dict[str, tuple[ViewSource, float]]:
