@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from diffnerf_ns.captures.synthetic_room import Camera, camera_path, generate_room, render
-from diffnerf_ns.refinement import view_votes
+from diffnerf_ns.refinement import tsdf_torch_cast, view_votes
 from diffnerf_ns.refinement.tsdf_open3d import open3d_loads
 from diffnerf_ns.refinement.view_evidence import ViewEvidence, chosen_engine, evidence_from_views
+from diffnerf_ns.refinement.view_fusion import ViewFusion, fusion_scale
 from diffnerf_ns.refinement.view_votes import count_votes, voters_of, without_contradicted
 
 HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
@@ -55,6 +56,17 @@ def test_a_hole_of_one_view_is_filled_by_the_others(engine: str) -> None:
     found = evidence(depth, engine)
     torch.testing.assert_close(found.fused_z_m[1, 15:30, 20:40], truth[1, 15:30, 20:40], atol=0.02, rtol=0)
     assert (found.support[1, 15:30, 20:40] == 3).all()
+
+
+def test_views_of_several_sizes_vote_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = plane_seen_by(4)
+    half = INTRINSICS * torch.tensor([[0.5], [0.5], [1.0]])
+    sizes = [depth[1], depth[2, ::2, ::2], depth[3]]
+    others = voters_of(sizes, torch.stack([INTRINSICS, half, INTRINSICS]), poses(4)[1:])
+    monkeypatch.setattr(view_votes, "compiles_for", lambda _: False)
+    support, violations = count_votes(depth[0], INTRINSICS, poses(4)[0], others)
+    assert (support[4:-4, 24:-4] == 3).all()
+    assert violations.max() == 0
 
 
 def test_compiled_votes_are_those_of_torch(monkeypatch) -> None:
@@ -138,6 +150,21 @@ def room() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     truth = render(made, camera_to_world, camera, "cpu").depth_z_m
     matrix = torch.tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
     return truth, matrix.expand(12, 3, 3), camera_to_world.float()
+
+
+def test_cameras_see_together_what_each_sees_alone(
+    room: tuple[torch.Tensor, torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, intrinsics, camera_to_world = room
+    fusion = ViewFusion(*fusion_scale(*room), "torch")
+    fusion.add_all(*room)
+    cameras = (intrinsics[:5], camera_to_world[:5], *truth.shape[1:])
+    together = fusion.cast(*cameras)
+    monkeypatch.setattr(tsdf_torch_cast, "RAYS_AT_ONCE", {"cpu": 2 * truth[0].numel()})
+    assert torch.equal(fusion.cast(*cameras), together)
+    alone = fusion.cast(intrinsics[3:4], camera_to_world[3:4], *truth.shape[1:])
+    assert torch.equal(alone, together[3:4])
+    assert (together > 0).float().mean() > 0.9
 
 
 def test_engines_see_the_same_surface(room: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:

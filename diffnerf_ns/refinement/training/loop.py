@@ -30,7 +30,7 @@ from diffnerf_ns.refinement.training.frame_batches import Passes, batches
 from diffnerf_ns.refinement.training.initial_weights import content_name, take_weights
 from diffnerf_ns.refinement.training.learning_rate import one_cycle
 from diffnerf_ns.refinement.training.perceptual import WEIGHTS_FILE, load_features
-from diffnerf_ns.refinement.training.posed_views import PosedViews, blank_views
+from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.progress import Progress
 from diffnerf_ns.refinement.training.sample_pool import SamplePool
 from diffnerf_ns.refinement.training.seeds import Stream, torch_generator
@@ -64,7 +64,6 @@ class RefinerTraining:
             self.unet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=on_gpu
         )
         self.model, self.optimizer = self.accelerator.prepare(self.unet, optimizer)
-        self.predict = torch.compile(self.model) if settings.compile_network else self.model
         self.features = load_features() if settings.losses.perceptual else None
         if self.features is not None:
             self.features = self.features.to(self.device)
@@ -117,7 +116,17 @@ class RefinerTraining:
         rate = settings.learning_rate * one_cycle(self.share_done(), settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = self._losses(batch)
+        generator = torch_generator(self.device, Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
+        losses = batch_losses(
+            self.model,
+            self.scheduler,
+            self.code,
+            batch,
+            settings.losses,
+            settings.objective,
+            generator,
+            self.features,
+        )
         self.accelerator.backward(losses["total"])
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
         self.optimizer.step()
@@ -129,26 +138,6 @@ class RefinerTraining:
             "gradient": torch.as_tensor(norm),
             "rate": torch.tensor(rate),
         }
-
-    def _losses(self, batch: PosedViews) -> dict[str, Tensor]:
-        settings = self.settings
-        generator = torch_generator(self.device, Stream.NOISE, settings.seed, self.step, self.accelerator.process_index)
-        return batch_losses(
-            self.predict,
-            self.scheduler,
-            self.code,
-            batch,
-            settings.losses,
-            settings.objective,
-            generator,
-            self.features,
-        )
-
-    def _compile(self) -> None:
-        """Compiles the network for the shapes of a batch, and leaves its weights as they are."""
-        blank = blank_views(self.settings.batch_size, *self.settings.data.crop[::-1]).to(self.device)
-        self.accelerator.backward(self._losses(blank)["total"])
-        self.optimizer.zero_grad()
 
     def share_done(self) -> float:
         """Share of the training that is done, as the learning rate sees it."""
@@ -167,9 +156,6 @@ class RefinerTraining:
                 progress.say(f"{WEIGHTS_FILE} is not in torch hub's folder: trained without the perceptual loss")
             data = self.batches()
             clips = self._validation_clips(progress) if main else []
-            if settings.compile_network:
-                progress.say("compiling the network")
-                self._compile()
             self.started = time.monotonic()
             self._steps(progress, clips, data)
             self._save(progress)

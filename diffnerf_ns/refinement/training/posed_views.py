@@ -55,15 +55,6 @@ def joined(parts: list[PosedViews]) -> PosedViews:
     return PosedViews(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(PosedViews)))
 
 
-def blank_views(count: int, height: int, width: int) -> PosedViews:
-    """Grey views of a wall one metre away, which other views say nothing of; on the CPU."""
-    ones = torch.ones(count, height, width)
-    camera = torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]).expand(count, 3, 3)
-    nothing = torch.zeros_like(ones)
-    colour = 0.5 * torch.ones(count, 3, height, width)
-    return PosedViews(colour, ones, ones, ones, nothing, nothing, nothing, camera, torch.eye(4).expand(count, 4, 4))
-
-
 class ViewSource(Protocol):
     """Gives views by number."""
 

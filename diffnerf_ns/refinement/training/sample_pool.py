@@ -114,7 +114,7 @@ def cut_samples(
     corner = intrinsics.new_tensor([[left, top] for _, _, left, top in chosen])
     intrinsics[:, :2, 2] -= corner
     poses = torch.stack([views.camera_to_world[view] for views, view, _, _ in chosen])
-    samples = PosedViews(*(cut(name) for name in MAPS), intrinsics, poses)
+    samples = PosedViews(**{name: cut(name) for name in MAPS}, intrinsics=intrinsics, camera_to_world=poses)
     return _mirrored(samples, torch.tensor(mirrored, device=intrinsics.device))
 
 

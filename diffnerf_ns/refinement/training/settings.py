@@ -86,8 +86,6 @@ class TrainRefiner:
     """Largest decay of the averaged weights; short trainings average over less (power 0.75)."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Auto takes bf16 where the hardware has it, else fp16 on a GPU and float32 on a CPU."""
-    compile_network: bool = False
-    """Compiles the network: minutes more at the beginning, faster steps on a GPU."""
     cpu: bool = False
     """Trains on the CPU although there is a GPU."""
     validate_every: int = 500

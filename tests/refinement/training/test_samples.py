@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import fields, replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from diffnerf_ns.refinement.training.data_settings import (
     SensorMixture,
     TrainingData,
 )
-from diffnerf_ns.refinement.training.frame_batches import Passes, batches
+from diffnerf_ns.refinement.training.frame_batches import Passes, _made_by_threads, _Numbers, batches
 from diffnerf_ns.refinement.training.posed_views import PosedViews
 from diffnerf_ns.refinement.training.room_clips import ClipStore
 from diffnerf_ns.refinement.training.sample_pool import SamplePool, cut_samples, hide_parts
@@ -101,6 +102,16 @@ def test_processes_share_the_passes_out_and_draw_samples_of_their_own() -> None:
         pool.add(views)
     mirrored = [pool.batch(0).intrinsics[:, 0, 0] < 0 for pool in pools]
     assert not torch.equal(*mirrored)
+
+
+def test_threads_make_passes_in_order_each_with_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[str] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream on {device}")
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    made = _made_by_threads(NumberedPasses(), _Numbers(0, 0, 1), 2, torch.device("cuda:1"))
+    drawn = [float(views.truth_z_m[0, 0, 0]) for views in islice(made, 30)]
+    assert drawn == list(range(30))
+    assert streams == ["stream on cuda:1"] * 2
 
 
 AS_A_WORKER = """
@@ -197,6 +208,9 @@ def test_parts_are_hidden_at_the_rates_asked_for() -> None:
     [
         ({"crop": (100, 96)}, r"data\.crop is \(100, 96\): it must be multiples of 16"),
         ({"crop": (192, 96)}, r"data\.rooms\.width is \(160, 320\): it must be at least the crop's width"),
+        ({"workers": -1}, r"data\.workers is -1: it must be 0 or more"),
+        ({"renderers": -2}, r"data\.renderers is -2: it must be 0 or more"),
+        ({"pool_passes": 0}, r"data\.pool_passes is 0: it must be 1 or more"),
         ({"sensors": SensorMixture(strength=(2.0, 1.0))}, "it must be ranges from the least to the largest"),
     ],
 )
