@@ -18,6 +18,9 @@ from diffnerf_ns.refinement.view_votes import voters_of, without_contradicted
 VIEWS_FOR_SCALE = 16
 """Evenly spaced views that voxel and truncation are chosen from."""
 
+CAMERAS_AT_ONCE = {"cuda": 16}
+"""Views from which the surface is looked at together, where that is faster than one by one."""
+
 
 class FusedViews:
     """What a block's frames together say about each of its frames. Keeps their depth, not their images."""
@@ -41,6 +44,8 @@ class FusedViews:
         self._voters = voters_of(self._depth_z_m, self._intrinsics, self._poses)
         self._fusion = ViewFusion(*self._scale(), chosen_engine("auto", device), device)
         self._fusion.add_all(self._depth_z_m, self._intrinsics, self._poses)
+        self._seen: dict[int, Tensor] = {}
+        """The surface as seen from views that are going to be asked about, by their place."""
 
     def depth_z_m(self, index: int) -> Tensor:
         """What the sensor measured in the frame at that index [height, width], metres, without what the block says is
@@ -50,10 +55,19 @@ class FusedViews:
     def evidence(self, index: int) -> ViewEvidence:
         """What the block says about the frame at that index, each [1, height, width]."""
         place = self._place[index]
-        camera = self._intrinsics[place, None], self._poses[place, None]
-        fused = self._fusion.cast(*camera, *self._depth_z_m[place].shape)
-        votes = votes_on_view(fused[0], self._voters, self._intrinsics, self._poses, place)
-        return ViewEvidence(fused, *(one[None] for one in votes))
+        fused_z_m = self._fused_z_m(place)
+        votes = votes_on_view(fused_z_m, self._voters, self._intrinsics, self._poses, place)
+        return ViewEvidence(*(one[None] for one in (fused_z_m, *votes)))
+
+    def _fused_z_m(self, place: int) -> Tensor:
+        if place not in self._seen:
+            size, at_once = self._depth_z_m[place].shape, CAMERAS_AT_ONCE.get(self._poses.device.type, 1)
+            coming = (self._place[index] for index in self.block.core if self._place[index] > place)
+            alike = [other for other in coming if self._depth_z_m[other].shape == size]
+            places = [place, *alike[: at_once - 1]]
+            seen = self._fusion.cast(self._intrinsics[places], self._poses[places], *size)
+            self._seen = dict(zip(places, seen, strict=True))
+        return self._seen.pop(place)
 
     def _scale(self) -> tuple[float, float]:
         """Voxel and truncation, metres; sizes may differ, so each chosen frame's depth counts as one row of pixels."""

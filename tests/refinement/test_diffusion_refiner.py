@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from rich.console import Console
 
 from diffnerf_ns.captures.capture_files import write_depth_png, write_image_png
+from diffnerf_ns.refinement import fused_views
 from diffnerf_ns.refinement.cache import RefinementCache
 from diffnerf_ns.refinement.diffusion_refiner import DiffusionRefiner, fastest_dtype
 from diffnerf_ns.refinement.frame_files import StageFrame, refiner_frame
@@ -26,7 +28,8 @@ from diffnerf_ns.refinement.refiner_config import RefinerConfig
 from diffnerf_ns.refinement.stage import load_refiner, refine_frames
 from diffnerf_ns.refinement.uncertainty import Calibration, SigmaModel
 from diffnerf_ns.refinement.view_blocks import LARGEST_BLOCK, LARGEST_CORE, view_blocks
-from diffnerf_ns.refinement.view_evidence import evidence_from_views
+from diffnerf_ns.refinement.view_evidence import ViewEvidence, evidence_from_views
+from diffnerf_ns.refinement.view_fusion import ViewFusion
 
 
 def posed_frame(index: int, width: int = 24, height: int = 18) -> RefinerFrame:
@@ -129,6 +132,30 @@ def test_stage_1_and_training_see_the_same_evidence() -> None:
     for index in range(4):
         for name, maps in vars(fused.evidence(index)).items():
             torch.testing.assert_close(maps[0], getattr(expected, name)[index])
+
+
+def test_several_views_are_looked_at_together_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [posed_frame(index, *size) for index, size in enumerate([(24, 18), (24, 18), (31, 17), (24, 18)])]
+    block = view_blocks(np.stack([frame.camera_to_world for frame in frames]))[0]
+
+    def evidence() -> dict[int, ViewEvidence]:
+        fused = FusedViews(frames, block, torch.device("cpu"))
+        return {index: fused.evidence(index) for index in (1, 0, 2, 3, 3)}
+
+    one_by_one = evidence()
+    asked: list[int] = []
+    cast = ViewFusion.cast
+
+    def counted(fusion: ViewFusion, intrinsics: torch.Tensor, *camera: Any) -> torch.Tensor:
+        asked.append(len(intrinsics))
+        return cast(fusion, intrinsics, *camera)
+
+    monkeypatch.setattr(ViewFusion, "cast", counted)
+    monkeypatch.setattr(fused_views, "CAMERAS_AT_ONCE", {"cpu": 2})
+    for index, found in evidence().items():
+        for name, maps in vars(found).items():
+            assert torch.equal(maps, getattr(one_by_one[index], name)), (index, name)
+    assert asked == [2, 2, 1, 1, 1], "1 and 3; 0 and 1; 2; 3; 3 once more"
 
 
 @pytest.mark.parametrize("ensemble", [1, 4])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,9 @@ def test_a_dry_run_explains_and_writes_nothing(tiny: TrainRefiner, capsys: pytes
     said = capsys.readouterr().err
     for part in ("million parameters", "rooms 100%", "samples/s", "Steps: 6 of 2 samples", "Nothing was written"):
         assert part in said
+    slowest = re.search(r"most of the time for (\w+) (\d+)%, (\w+) (\d+)%", said)
+    assert slowest is not None
+    assert 100 >= int(slowest[2]) >= int(slowest[4]) > 0
     assert not tiny.out.exists()
 
 
