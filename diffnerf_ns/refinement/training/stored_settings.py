@@ -12,6 +12,9 @@ from diffnerf_ns.refinement.training.settings import SETTINGS_THAT_MAY_CHANGE, T
 
 Settings = TypeVar("Settings")
 
+GONE = ("passes_per_group",)
+"""Settings of earlier versions that this one has nothing like: how many passes samples were shuffled within."""
+
 
 def stored_settings(stored: Mapping[str, Any], out: Path) -> TrainRefiner:
     """The settings from what `TrainRefiner.fixed` gave.
@@ -42,6 +45,7 @@ def without_own_folders(settings: TrainRefiner) -> TrainRefiner:
 
 def _as_dataclass(kind: type[Settings], values: Mapping[str, Any], label: str) -> Settings:
     hints = get_type_hints(kind)
+    values = {name: value for name, value in values.items() if name not in GONE}
     if unknown := sorted(set(values) - set(hints)):
         raise ValueError(
             f"{label} holds {', '.join(unknown)}, which this version does not know: use the one that wrote it"

@@ -14,9 +14,12 @@ import tyro
 from diffnerf_ns.refinement.noise_schedule import default_scheduler
 from diffnerf_ns.refinement.pipeline import DepthRefinementPipeline
 from diffnerf_ns.refinement.training.checkpoints import save_checkpoint
+from diffnerf_ns.refinement.training.data_settings import TrainingData
 from diffnerf_ns.refinement.training.loop import RefinerTraining
-from diffnerf_ns.refinement.training.settings import TrainRefiner, plain
+from diffnerf_ns.refinement.training.refiner_folder import TRAINING_FILE
+from diffnerf_ns.refinement.training.settings import Network, TrainRefiner, plain
 from diffnerf_ns.refinement.training.stored_settings import stored_settings, training_command
+from diffnerf_ns.refinement.weights_folder import weights_folder
 from scripts.export_refiner import ExportRefiner, export
 
 
@@ -71,6 +74,14 @@ def test_settings_and_command_come_back_as_they_were(tiny: TrainRefiner) -> None
     words = shlex.split(training_command(settings))
     assert words[:5] == ["python", "-m", "scripts.train_refiner", "--out", "OUT"]
     assert tyro.cli(TrainRefiner, args=words[3:]) == replace(settings, out=Path("OUT"))
+
+
+def test_settings_of_the_weights_that_ship_are_understood_though_one_of_them_is_gone() -> None:
+    stored = json.loads((weights_folder("shipped") / TRAINING_FILE).read_text())["settings"]
+    settings = stored_settings(stored, Path("out"))
+    assert settings.network == Network()
+    assert (settings.data.crop, settings.data.clip_reuse, settings.seed) == ((128, 96), 6, 2)
+    assert settings.data.pool_passes == TrainingData().pool_passes
 
 
 def test_settings_of_another_version_are_named(tiny: TrainRefiner) -> None:
