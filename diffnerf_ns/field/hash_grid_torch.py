@@ -34,6 +34,7 @@ def encode(positions: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
         fraction = (location - cell).to(table.dtype)[:, None, :]
         index = _entry_index(cell.long()[:, None, :] + corners, level) + level.offset
         weight = torch.where(corners.bool(), fraction, 1.0 - fraction).prod(dim=-1)
+        # Not by indexing, whose gradient sorts the indices on a GPU.
         entries = table.index_select(0, index.flatten()).view(*index.shape, -1)
         features.append((entries * weight[..., None]).sum(dim=1))
     return torch.cat(features, dim=-1)

@@ -34,6 +34,7 @@ class BlockTsdf:
         self.table = torch.full((1, 1, 1), -1, dtype=torch.long, device=self.device)
         """Index of each block among those allocated, -1 where there is none."""
         self._table_size = torch.ones(3, dtype=torch.long, device=self.device)
+        """Its shape, kept where it is compared with: a GPU would be sent it at every look-up."""
         self.coordinates = torch.zeros(0, 3, dtype=torch.long, device=self.device)
         """[blocks, 3] of the allocated blocks, in blocks."""
         self._distance = torch.zeros(0, BLOCK**3, device=self.device)

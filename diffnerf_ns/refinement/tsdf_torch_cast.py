@@ -69,10 +69,8 @@ def _cast(
 
 def _nearest_and_farthest(volume: BlockTsdf, camera_to_world: Tensor) -> tuple[Tensor, Tensor]:
     """Depths [cameras] between which each camera can see anything, metres."""
-    centres = (volume.coordinates + 0.5) * volume.block_m
-    z = camera_to_world[:, None, :3, 3].mul(camera_to_world[:, None, :3, 2]).sum(-1) - torch.einsum(
-        "ni,ci->cn", centres, camera_to_world[:, :3, 2]
-    )
+    centres = (volume.coordinates + 0.5) * volume.block_m - camera_to_world[:, None, :3, 3]
+    z = -(centres @ camera_to_world[:, :3, 2, None])[..., 0]
     return (z.amin(1) - volume.block_m).clamp_min(0.05), z.amax(1) + volume.block_m
 
 

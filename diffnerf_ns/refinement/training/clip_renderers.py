@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 
-from diffnerf_ns.refinement.training.data_settings import RoomClips
 from diffnerf_ns.refinement.training.room_clips import CLIPS_KEPT, ClipStore
 
 CLIPS_AHEAD = 64
@@ -36,9 +36,13 @@ class ClipRenderers:
         self.first, self.rank, self.world = first, rank, world
         self.used = context.Value("q", first)
         """Number of the latest clip that was asked for."""
-        arguments = (store.settings, store.seed, store.cache, self.used, count * world)
-        starts = [first + rank + world * place for place in range(count)]
-        self.processes = [context.Process(target=_render, args=(*arguments, start), daemon=True) for start in starts]
+        theirs = copy.copy(store)
+        theirs.device = "cpu"
+        numbers = [first + rank + world * place for place in range(count)]
+        self.processes = [
+            context.Process(target=_render, args=(theirs, self.used, count * world, number), daemon=True)
+            for number in numbers
+        ]
         for process in self.processes:
             process.start()
         store.renderers = self
@@ -59,11 +63,11 @@ class ClipRenderers:
             process.join()
 
 
-def _render(settings: RoomClips, seed: int, cache: Path, used: Any, step: int, number: int) -> None:
+def _render(store: ClipStore, used: Any, step: int, number: int) -> None:
     """Renders every `step`-th clip from `number` on that is not there, until the training is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the training, and that ends this
     torch.set_num_threads(1)
-    store, parent = ClipStore(settings, seed, cache, "cpu"), os.getppid()
+    parent = os.getppid()
     while True:
         while number > used.value + CLIPS_AHEAD and os.getppid() == parent:
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -59,9 +59,10 @@ def batches(
     else:
         views = _made_by_processes(passes, numbers, workers)
     for number in count(first_batch):
-        for one in islice(views, pool.passes_before(number) - added):
+        needed = pool.passes_before(number)
+        for one in islice(views, needed - added):
             pool.add(one)
-        added = pool.passes_before(number)
+        added = needed
         yield pool.batch(number)
 
 

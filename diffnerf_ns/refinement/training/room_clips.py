@@ -91,7 +91,6 @@ class ClipStore:
     def __init__(self, settings: RoomClips, seed: int, folder: Path | None, device: torch.device | str) -> None:
         self.settings, self.seed, self.device = settings, seed, device
         name = content_hash(f"{CLIP_FORMAT} {seed} {sorted(asdict(settings).items())}")[:16]
-        self.cache = folder
         self.folder = None if folder is None else Path(folder) / name
         self.renderers: Renderers | None = None
         """Who renders clips into the folder ahead of their use."""

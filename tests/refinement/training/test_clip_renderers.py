@@ -65,8 +65,8 @@ def test_renderers_wait_for_the_training_and_leave_the_latest_clips(
     monkeypatch.setattr(clip_renderers.os, "getppid", lambda: next(parents, 1))
     monkeypatch.setattr(clip_renderers.signal, "signal", lambda *_: None)
     monkeypatch.setattr(clip_renderers.torch, "set_num_threads", lambda _: None)
-    clip_renderers._render(TINY, 0, tmp_path, Used(5), 1, 0)
     store = ClipStore(TINY, 0, tmp_path, "cpu")
+    clip_renderers._render(store, Used(5), 1, 0)
     assert store.folder is not None
     kept = sorted(int(file.stem.removeprefix("clip-")) for file in store.folder.iterdir())
     assert kept == [2, 3, 4, 5, 6], "clip 7 is two after the one in use; the training ended before it was there"
